@@ -1,0 +1,70 @@
+/**
+ * A plan is plain data: printed, drawn, hashed, compared and sent to threads. Durations are ms. Options are what each
+ * plug-in's own spec made of them.
+ */
+export interface PipelinePlan {
+  readonly plan: 1
+  readonly name: string
+  readonly topic: TopicSpec
+  readonly where: readonly LabelMatcher[]
+  /** Label names; null groups by series. */
+  readonly groupBy: readonly string[] | null
+  /** How far the watermark stays behind the newest event time. */
+  readonly disorderMs: number
+  /** Log time without a sample after which the watermark follows log time. */
+  readonly idleMs: number
+  readonly window: WindowPlan
+  readonly aggregates: readonly AggregatePlan[]
+  readonly detectors: readonly DetectorPlan[]
+  readonly sinks: readonly SinkPlan[]
+}
+
+export interface TopicSpec {
+  readonly name: string
+  /** Fixed when the topic is made. */
+  readonly partitions: number
+  /** Labels whose values choose the partition; null: the whole series key. */
+  readonly partitionBy: readonly string[] | null
+}
+
+export type MatchOp = '=' | '!=' | '=~' | '!~' | 'in'
+
+export interface LabelMatcher {
+  readonly label: string
+  readonly op: MatchOp
+  /** A value, a regular expression's source (anchored at both ends), or the values of `in`. */
+  readonly value: string | readonly string[]
+}
+
+export interface WindowPlan {
+  readonly kind: string
+  readonly options: unknown
+  readonly sizeMs: number
+  readonly everyMs: number
+  readonly sliceMs: number
+}
+
+export interface AggregatePlan {
+  /** The column's name in results. */
+  readonly name: string
+  readonly kind: string
+  readonly options: unknown
+}
+
+export interface DetectorPlan {
+  /** Unique in the pipeline. */
+  readonly name: string
+  readonly kind: string
+  /** The aggregate judged; null for silence. */
+  readonly column: string | null
+  readonly options: unknown
+  readonly holdMs: number
+}
+
+export interface SinkPlan {
+  /** Unique in the pipeline. */
+  readonly name: string
+  readonly kind: string
+  readonly options: unknown
+  readonly feed: 'alerts' | 'results' | 'late'
+}

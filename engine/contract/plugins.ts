@@ -1,0 +1,246 @@
+/**
+ * The plug-in contracts. Operators, aggregates and detectors are pure: no clock, no I/O, no randomness, no state
+ * outside the cells they are given. So the same code runs on threads, in a unit test, in a backtest and in simulation.
+ * A plug-in is one file, one test that runs its kind's contract suite (operators/testing/), one line in the registry.
+ */
+import type { Alert } from './alert.ts'
+import type { Fault, MillraceError } from './errors.ts'
+import type { Labels, SampleView } from './samples.ts'
+
+/** Options of a plug-in: parse what a person wrote into what `create` takes, or add every fault found. */
+export interface OptionSpec<O> {
+  parse(input: unknown, place: string, faults: Fault[]): O | undefined
+  /** One line an option: name, type, default, meaning. For help, docs and "did you mean". */
+  readonly help: readonly OptionHelp[]
+}
+
+export interface OptionHelp {
+  readonly name: string
+  readonly type: string
+  readonly default?: string
+  readonly meaning: string
+}
+
+/**
+ * Cells of one (group, slice) that one or several aggregates share. All cells zero means "no sample yet".
+ * `add` owns its loop over the batch (hot: no allocation, closure or throw).
+ */
+export interface Accumulator {
+  readonly kind: string
+  /** Cells a (group, slice). */
+  readonly width: number
+  /**
+   * Adds samples [from, to) of the view. `at[i - from]` is the position in `cells` of sample i's cells for THIS
+   * accumulator's row start plus `lane`; negative means skip. Values are finite (the window counted the others).
+   */
+  add(cells: Float64Array, lane: number, at: Int32Array, view: SampleView, from: number, to: number): void
+  /** Merges a LATER slice's cells into an earlier one's (in place). Neither may be empty. Deterministic. */
+  merge(into: Float64Array, intoAt: number, later: Float64Array, laterAt: number): void
+}
+
+export interface AggregatePlugin<O = unknown> {
+  readonly kind: string
+  readonly summary: string
+  readonly options: OptionSpec<O>
+  /** Accumulators that can serve this aggregate, cheapest first; the plan picks the fewest for all aggregates. */
+  readonly accumulators: readonly string[]
+  /** The value from merged cells of the accumulator chosen; NaN where it is undefined (rate of one sample). */
+  finish(options: O, accumulator: string): (cells: Float64Array, at: number) => number
+}
+
+export interface Slicing {
+  readonly sizeMs: number
+  readonly everyMs: number
+  /** Largest duration of which both are multiples: a sample updates one slice, a window combines size/slice of them. */
+  readonly sliceMs: number
+}
+
+export interface WindowPlugin<O = unknown> {
+  readonly kind: string
+  readonly summary: string
+  readonly options: OptionSpec<O>
+  slicing(options: O, place: string, faults: Fault[]): Slicing | undefined
+}
+
+/** A detector's judgement of one value; one mutable object is reused for all calls. */
+export interface Verdict {
+  /** 0 at the expected value, 1 at the edge of the normal band, above 1 anomalous; NaN while it cannot judge. */
+  score: number
+  expected: number
+  lower: number
+  upper: number
+  /** True when the value is far enough inside for an alert to end (hysteresis); usually score <= 1. */
+  cleared: boolean
+  /** 1 above the expected value, -1 below. */
+  direction: number
+}
+
+export interface Detector {
+  /** `value` judges an aggregate of each window; `silence` judges log time since a group's last sample. */
+  readonly subject: 'value' | 'silence'
+  /** Cells a group; zero-filled at first. */
+  readonly width: number
+  /** Score first: writes the verdict and changes no cell. */
+  score(cells: Float64Array, at: number, timeMs: number, value: number, verdict: Verdict): void
+  /** Then learn, given the verdict on this very value. */
+  learn(cells: Float64Array, at: number, timeMs: number, value: number, verdict: Verdict): void
+  /** Why, for a person: "latency 812 is 9.1 scales above the expected 120 (band 60 … 180)". */
+  reason(subject: string, value: number, verdict: Verdict): string
+}
+
+/** A detector with subject `silence` says when, in ms of log time without a sample, a group counts as silent. */
+export interface SilenceDetector extends Detector {
+  readonly subject: 'silence'
+  /** Log-time interval after which score passes 1, from the group's cells (so it may be learned). */
+  silentAfterMs(cells: Float64Array, at: number): number
+  /** A sample arrived `gapMs` of log time after the group's previous one. */
+  arrived(cells: Float64Array, at: number, gapMs: number): void
+}
+
+export interface DetectorPlugin<O = unknown> {
+  readonly kind: string
+  readonly summary: string
+  /** Source (paper, specification section), cost a sample, cells a group. */
+  readonly source: string
+  readonly subject: 'value' | 'silence'
+  readonly options: OptionSpec<O>
+  create(options: O): Detector
+}
+
+// ---- sources ---------------------------------------------------------------------------------------------------
+
+export interface LineFault {
+  /** 1-based line number in the body or file. */
+  readonly line: number
+  readonly problem: string
+  /** The offending text, cut. */
+  readonly text: string
+}
+
+export interface DecodeReport {
+  readonly lines: number
+  readonly samples: number
+  /** String fields seen: accepted, counted, not kept. */
+  readonly stringFields: number
+  /** Samples refused by the future guard (also line faults). */
+  readonly futureSamples: number
+  readonly faultCount: number
+  /** The first of them; at most LINE_FAULTS_KEPT_MAX. */
+  readonly faults: readonly LineFault[]
+}
+export const LINE_FAULTS_KEPT_MAX = 100
+
+/** Decodes bytes, in chunks cut anywhere, into the builder it was made with. Bad lines never lose good ones. */
+export interface Decoder {
+  write(chunk: Uint8Array): void
+  end(): DecodeReport
+}
+
+// ---- sinks -----------------------------------------------------------------------------------------------------
+
+export type SinkFeed = 'alerts' | 'results' | 'late'
+
+/** One line of a result stream, as a sink sees it. Equal ids mean equal content, for ever. */
+export interface SinkRecord {
+  /** `pipeline/partition/seq/row`: stable across crashes, restarts and replays. */
+  readonly id: string
+  readonly partition: number
+  readonly seq: number
+  readonly row: number
+  readonly body: ResultBody | Alert | LateBody
+}
+
+export interface ResultBody {
+  readonly kind: 'result'
+  readonly pipeline: string
+  readonly group: Labels
+  readonly windowStartMs: number
+  readonly windowEndMs: number
+  readonly values: Readonly<Record<string, number | null>>
+  readonly scores: Readonly<Record<string, ScoreBody>>
+}
+
+export interface ScoreBody {
+  readonly score: number | null
+  readonly expected: number | null
+  readonly lower: number | null
+  readonly upper: number | null
+}
+
+export interface LateBody {
+  readonly kind: 'late'
+  readonly pipeline: string
+  readonly series: Labels
+  readonly timestampMs: number
+  readonly value: number
+  readonly offset: number
+}
+
+/** Next record wanted, by partition: everything before (seq, row) is in the target. */
+export type SinkPositions = Readonly<Record<string, { readonly seq: number; readonly row: number }>>
+
+/** What the state store remembers of a sink: positions, and the sink's own small token (a file's committed length). */
+export interface SinkProgress {
+  readonly positions: SinkPositions
+  readonly token: unknown
+}
+
+interface SinkBase {
+  close(): Promise<void>
+}
+
+/** The target tells what it holds: exactly once. */
+export interface TransactionalSink extends SinkBase {
+  readonly guarantee: 'transactional'
+  /**
+   * What the target holds, given what the store remembers (null at first). `expected` yields the records that follow
+   * the remembered positions, so that a sink can verify its tail against the stream.
+   */
+  position(
+    remembered: SinkProgress | null,
+    expected: (positions: SinkPositions) => Iterable<SinkRecord>,
+  ): Promise<SinkProgress>
+  /** Writes durably; resolves with the token to remember. */
+  write(records: readonly SinkRecord[]): Promise<unknown>
+}
+
+/** Repeats are harmless: the target upserts by id. */
+export interface IdempotentSink extends SinkBase {
+  readonly guarantee: 'idempotent'
+  upsert(records: readonly SinkRecord[]): Promise<void>
+}
+
+/** May repeat what was in flight, with the same id: webhook, stdout, mail. */
+export interface AtLeastOnceSink extends SinkBase {
+  readonly guarantee: 'at-least-once'
+  send(records: readonly SinkRecord[]): Promise<void>
+}
+
+export type Sink = TransactionalSink | IdempotentSink | AtLeastOnceSink
+
+export interface SinkPlugin<O = unknown> {
+  readonly kind: string
+  readonly summary: string
+  readonly guarantee: Sink['guarantee']
+  readonly options: OptionSpec<O>
+  /** A retryable MillraceError from any method is retried with bounded back-off; any other stops the sink, loudly. */
+  open(options: O, context: SinkContext): Promise<Sink>
+}
+
+export interface SinkContext {
+  readonly pipeline: string
+  readonly sink: string
+  readonly warn: (error: MillraceError) => void
+  readonly signal: AbortSignal
+}
+
+// ---- registry --------------------------------------------------------------------------------------------------
+
+// Options differ by plug-in; the registry erases them, and each plug-in's own spec restores them before `create`.
+export interface Registry {
+  readonly windows: ReadonlyMap<string, WindowPlugin<never>>
+  readonly accumulators: ReadonlyMap<string, Accumulator>
+  readonly aggregates: ReadonlyMap<string, AggregatePlugin<never>>
+  readonly detectors: ReadonlyMap<string, DetectorPlugin<never>>
+  readonly sinks: ReadonlyMap<string, SinkPlugin<never>>
+}

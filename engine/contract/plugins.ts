@@ -172,7 +172,8 @@ export interface LateBody {
   readonly pipeline: string
   readonly series: Labels
   readonly timestampMs: number
-  readonly value: number
+  /** Null: not a finite number. */
+  readonly value: number | null
   readonly offset: number
 }
 
@@ -193,11 +194,12 @@ interface SinkBase {
 export interface TransactionalSink extends SinkBase {
   readonly guarantee: 'transactional'
   /**
-   * What the target holds, given what the store remembers (null at first). `expected` yields the records that follow
-   * the remembered positions, so that a sink can verify its tail against the stream.
+   * What the target holds, given what the store remembers: positions of every partition, and a token that is null at
+   * first. `expected` yields, partition by partition, the records from the positions given on (of the partitions named
+   * there only), so that a sink can verify its tail against the stream.
    */
   position(
-    remembered: SinkProgress | null,
+    remembered: SinkProgress,
     expected: (positions: SinkPositions) => Iterable<SinkRecord>,
   ): Promise<SinkProgress>
   /** Writes durably; resolves with the token to remember. */
@@ -231,6 +233,8 @@ export interface SinkContext {
   readonly pipeline: string
   readonly sink: string
   readonly warn: (error: MillraceError) => void
+  /** These records were refused for good and are skipped: logged with the reason, and counted. */
+  readonly deadLetter: (records: number, error: MillraceError) => void
   readonly signal: AbortSignal
 }
 

@@ -1,0 +1,133 @@
+/**
+ * What can be asked of a running node: results, alerts, late samples, pipelines, status. Plain data, ready for JSON
+ * (no NaN: a value that is not finite is null). Implemented over the state store and the shared counters, called by the
+ * HTTP server. A query reads what is committed and changes nothing.
+ */
+import type { Alert, AlertState } from './alert.ts'
+import type { Ledger } from './entries.ts'
+import type { PipelinePlan } from './plan.ts'
+import type { LateBody, ResultBody } from './plugins.ts'
+import type { Labels } from './samples.ts'
+
+/** Rows an answer holds when the asker names no limit, and at most. */
+export const QUERY_ROWS_DEFAULT = 100
+export const QUERY_ROWS_MAX = 10_000
+
+/**
+ * Each rejects with MillraceError PIPELINE_INVALID for a pipeline that does not exist, and INPUT_INVALID for a cursor
+ * that this query never gave out.
+ */
+export interface Queries {
+  results(query: ResultsQuery): Promise<Page<ResultRow>>
+  /** Alerts as they stand now: the newest transition of each that is pending or firing (or as `state` asks). */
+  alerts(query: AlertsQuery): Promise<readonly Alert[]>
+  /** Every transition, oldest first. */
+  alertHistory(query: AlertHistoryQuery): Promise<Page<AlertRow>>
+  late(query: LateQuery): Promise<Page<LateRow>>
+  pipelines(): Promise<readonly PipelineStatus[]>
+  status(): Promise<NodeStatus>
+}
+
+/** Rows, and where to go on. */
+export interface Page<T> {
+  readonly rows: readonly T[]
+  /** Give it back with the same query for the rows that follow; null: these were the last for now. */
+  readonly cursor: string | null
+}
+
+interface PageQuery {
+  readonly pipeline: string
+  /** At least 1, at most QUERY_ROWS_MAX. */
+  readonly limit: number
+  readonly cursor?: string
+  /** Event time of the row (window end, alert transition, sample), from inclusive, to exclusive. */
+  readonly fromMs?: number
+  readonly toMs?: number
+}
+
+export interface ResultsQuery extends PageQuery {
+  /** Only groups that have all of these labels. */
+  readonly group?: Labels
+}
+
+export interface AlertHistoryQuery extends PageQuery {
+  readonly group?: Labels
+  readonly state?: AlertState
+}
+
+export interface LateQuery extends PageQuery {}
+
+export interface AlertsQuery {
+  readonly pipeline?: string
+  readonly state?: AlertState
+}
+
+interface Placed {
+  /** `pipeline/partition/seq/row`, the id that sinks see too. */
+  readonly id: string
+  readonly partition: number
+}
+
+/** A row is what a sink is given, with its place in the result stream. */
+export interface ResultRow extends ResultBody, Placed {}
+export interface LateRow extends LateBody, Placed {}
+/** An alert has its own id, the same for all its transitions; `entry` is this transition's. */
+export interface AlertRow extends Alert {
+  readonly entry: string
+  readonly partition: number
+}
+
+export type PipelineState = 'starting' | 'running' | 'stopped' | 'failed'
+
+export interface PipelineStatus {
+  readonly name: string
+  readonly topic: string
+  readonly state: PipelineState
+  /** Why it stands in `failed` or `stopped`; null otherwise. */
+  readonly problem: string | null
+  readonly plan: PipelinePlan
+  readonly partitions: readonly PartitionStatus[]
+  /** Sum over the partitions, as of the last commit. */
+  readonly ledger: Ledger
+  readonly alertsPending: number
+  readonly alertsFiring: number
+}
+
+export interface PartitionStatus {
+  readonly partition: number
+  /** Next offset wanted; everything before it is in committed results. */
+  readonly position: number
+  readonly endOffset: number
+  /** Offsets between the two. */
+  readonly lag: number
+  /** Null until a sample has been seen. */
+  readonly watermarkMs: number | null
+}
+
+export interface NodeStatus {
+  readonly version: string
+  readonly startedMs: number
+  readonly nowMs: number
+  readonly uptimeSeconds: number
+  readonly dataDirectory: string
+  readonly threads: readonly ThreadStatus[]
+  readonly logBytes: number
+  readonly stateBytes: number
+  readonly topics: readonly TopicStatus[]
+}
+
+export interface ThreadStatus {
+  /** `main`, `log-writer`, `shard-0`, `committer`, `sink`. */
+  readonly name: string
+  /** Log time or wall time of its last sign of life; null: none yet. */
+  readonly lastSeenMs: number | null
+}
+
+export interface TopicStatus {
+  readonly name: string
+  readonly partitions: number
+  readonly series: number
+  readonly seriesLimit: number
+  /** Offsets given out, summed over partitions. */
+  readonly appended: number
+}

@@ -7,7 +7,9 @@ import { parseArgs } from 'node:util'
 import type { BenchModule, Figure } from './lib/bench.ts'
 import { type Machine, measureMachine } from './lib/machine.ts'
 
-const BENCHES: Readonly<Record<string, () => Promise<{ bench: BenchModule }>>> = {}
+const BENCHES: Readonly<Record<string, () => Promise<{ bench: BenchModule }>>> = {
+  'ring-transfer': () => import('./ring-transfer.ts'),
+}
 
 const USAGE = `usage: npm run bench -- NAME... [--all] [--smoke] [--json] [--list]\nbenchmarks: ${Object.keys(BENCHES).join(', ')}\n`
 

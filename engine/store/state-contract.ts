@@ -1,0 +1,135 @@
+/**
+ * What the state environment promises. One writer (the committer thread), any number of readers on any thread. Everything
+ * that makes a pipeline's progress durable is here: results, positions, alerts, checkpoints, sink cursors.
+ * Built in state-writer.ts and state-reader.ts; state-store.ts is the door.
+ */
+import type { Ledger } from '../contract/entries.ts'
+
+export interface PipelineRecord {
+  /** Never reused: a reset gives the pipeline a new id, and the old id's rows are collected later. */
+  readonly id: number
+  readonly name: string
+  readonly topicId: number
+  readonly topic: string
+  readonly planHash: string
+  /** The plan as JSON. */
+  readonly planJson: string
+}
+
+/** Up to where results were emitted, per (pipeline, partition). */
+export interface Progress {
+  /** Next offset wanted. */
+  readonly position: number
+  readonly nextSeq: number
+  readonly ledger: Ledger
+}
+
+/** A cut: state pages stand for this position. */
+export interface Checkpoint {
+  /** Next offset wanted. */
+  readonly position: number
+  readonly nextSeq: number
+  /** What Chain.snapshot returned. */
+  readonly meta: string
+}
+
+export interface Entry {
+  readonly seq: number
+  readonly kind: number
+  readonly causeOffset: number
+  readonly eventTimeMs: number
+  /** Own memory, 8-byte aligned. */
+  readonly bytes: Uint8Array
+}
+
+export interface StatePage {
+  readonly region: number
+  readonly index: number
+  /** PAGE_CELLS long. */
+  readonly cells: Float64Array
+}
+
+export interface EntryRetentionRequest {
+  readonly pipelineId: number
+  readonly partition: number
+  /** Entries with eventTimeMs < this are deleted, from the oldest on, up to the first that is newer. -Infinity: keep. */
+  readonly beforeMs: number
+  /** Newest entries kept whatever their age; Infinity: no bound by count. */
+  readonly countMax: number
+  /** The slowest sink's next seq; nothing at or above it is deleted. Infinity: no sink. */
+  readonly lowWaterSeq: number
+  /** Default RETENTION_DELETIONS_MAX. */
+  readonly deletionsMax?: number
+}
+
+/** All byte arguments are copied before the call returns, from shared memory too. */
+export interface StateTransaction {
+  /** Makes the pipeline, or replaces the plan of an existing one (same id). */
+  putPipeline(record: Omit<PipelineRecord, 'id'>): PipelineRecord
+  /** Forgets all state of a pipeline: it gets a new id, its alerts, results, checkpoints and sink cursors are gone. */
+  reset(pipelineId: number): PipelineRecord
+  putProgress(pipelineId: number, partition: number, progress: Progress): void
+  putGroup(pipelineId: number, partition: number, groupId: number, key: Uint8Array): void
+  putEntry(
+    pipelineId: number,
+    partition: number,
+    seq: number,
+    kind: number,
+    causeOffset: number,
+    eventTimeMs: number,
+    bytes: Uint8Array,
+  ): void
+  /** A current (pending or firing) alert as JSON, by its id. */
+  putAlert(pipelineId: number, alertId: string, json: string): void
+  /** False: it was not there. */
+  removeAlert(pipelineId: number, alertId: string): boolean
+  putPage(pipelineId: number, partition: number, region: number, index: number, cells: Float64Array): void
+  putCheckpoint(pipelineId: number, partition: number, checkpoint: Checkpoint): void
+  /** A sink's cursor as JSON. */
+  putSink(pipelineId: number, sink: string, json: string): void
+}
+
+export interface StateWriter extends StateReader {
+  /** Durable when it returns. STORE_FENCED, STORE_IO as the log's. Do not nest. */
+  transaction<T>(body: (txn: StateTransaction) => T): T
+  /** Deletes old entries, at most `deletionsMax`, in one transaction. */
+  retainEntries(request: EntryRetentionRequest): { readonly deleted: number; readonly more: boolean }
+  /** Deletes rows of pipelines that were reset, at most `deletionsMax`. False: nothing is left to collect. */
+  collect(deletionsMax?: number): boolean
+}
+
+/** Every call sees what was committed before it began, and pins nothing after it returned. */
+export interface StateReader {
+  pipelines(): readonly PipelineRecord[]
+  pipeline(name: string): PipelineRecord | null
+  progress(pipelineId: number, partition: number): Progress | null
+  groupKey(pipelineId: number, partition: number, groupId: number): Uint8Array | null
+  groups(
+    pipelineId: number,
+    partition: number,
+  ): readonly { readonly groupId: number; readonly key: Uint8Array }[]
+  /**
+   * Entries from `fromSeq` on, in order, at most `countMax` (default ENTRIES_MAX) and about `bytesMax` (at least one).
+   * What retention has deleted is passed over: look at the first seq. STORE_DAMAGED names pipeline, partition and seq.
+   */
+  entries(
+    pipelineId: number,
+    partition: number,
+    fromSeq: number,
+    limits?: { readonly countMax?: number; readonly bytesMax?: number },
+  ): readonly Entry[]
+  /** Oldest entry kept and one past the newest; equal: none. */
+  seqRange(pipelineId: number, partition: number): { readonly firstSeq: number; readonly endSeq: number }
+  /**
+   * First seq with eventTimeMs ≥ `timeMs`, by binary search. Event times in a stream can step back a little (late
+   * samples, corrections), so that some entries before the answer may be newer: start earlier by that much and filter.
+   */
+  seqAtTime(pipelineId: number, partition: number, timeMs: number): number
+  /** Current alerts as JSON. */
+  alerts(pipelineId: number): readonly { readonly id: string; readonly json: string }[]
+  checkpoint(pipelineId: number, partition: number): Checkpoint | null
+  pages(pipelineId: number, partition: number): readonly StatePage[]
+  sink(pipelineId: number, sink: string): string | null
+  sinks(pipelineId: number): readonly { readonly sink: string; readonly json: string }[]
+  close(): Promise<void>
+}

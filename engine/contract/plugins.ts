@@ -225,6 +225,8 @@ export interface SinkPlugin<O = unknown> {
   readonly summary: string
   readonly guarantee: Sink['guarantee']
   readonly options: OptionSpec<O>
+  /** The topic that the sink writes to, if it does: pipelines must not feed themselves. */
+  readonly writesTopic?: (options: O) => string
   /** A retryable MillraceError from any method is retried with bounded back-off; any other stops the sink, loudly. */
   open(options: O, context: SinkContext): Promise<Sink>
 }

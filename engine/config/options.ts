@@ -114,7 +114,12 @@ export const noOptions = optionSpec({})
 function helpOf(name: string, field: OptionField): OptionHelp {
   const { type, meaning } = field
   if (field.default === undefined) return { name, type: type.text, meaning }
-  return { name, type: type.text, default: String(field.default), meaning }
+  return {
+    name,
+    type: type.text,
+    default: typeof field.default === 'string' ? field.default : JSON.stringify(field.default),
+    meaning,
+  }
 }
 
 function parseFields(

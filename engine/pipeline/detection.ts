@@ -1,0 +1,243 @@
+/**
+ * One detector of one chain, over rows: score, life cycle of the alert, then learn. A row's cells are the detector's
+ * own, then the alert's; all state is in them, so that a checkpoint of the cells is a checkpoint of the stage.
+ *
+ *     ok ──score > 1──▶ pending ──held for `hold`──▶ firing ──cleared──▶ ok (emits resolved)
+ *                          └──────score <= 1───────▶ ok (emits resolved)
+ *
+ * Every edge emits one transition; with `hold` 0 there is no pending. Time is event time for value detectors and log
+ * time for silence; it is handed in, never read. Called by the chain (judges.ts), in the order of the log.
+ */
+import type { AlertState } from '../contract/alert.ts'
+import type { DetectorPlan } from '../contract/plan.ts'
+import type { Detector, SilenceDetector, Verdict } from '../contract/plugins.ts'
+import { type Cells, PAGE_CELLS } from '../state/cells.ts'
+import { assert } from '../util/assert.ts'
+
+export interface AlertTransition {
+  readonly state: AlertState
+  /** When the condition began: with the detector and the group, the alert's identity. */
+  readonly sinceMs: number
+  readonly atMs: number
+  /** The value judged; for silence, ms of log time without a sample. */
+  readonly value: number
+  readonly score: number
+  readonly expected: number
+  readonly lower: number
+  readonly upper: number
+  readonly direction: 'up' | 'down'
+  readonly reason: string
+}
+
+export interface DetectionStageOptions {
+  readonly plan: DetectorPlan
+  readonly detector: Detector
+  /** Of this stage alone. */
+  readonly cells: Cells
+  readonly emit: (row: number, transition: AlertTransition) => void
+}
+
+// Cells of the alert, after the detector's own.
+const STATE = 0
+const SINCE_MS = 1
+/** When a pending alert fires; apart from `since`, because downtime moves this and never the identity. */
+const DUE_MS = 2
+/** Silence only. */
+const SEEN = 3
+const LAST_MS = 4
+const ALERT_CELLS = 3
+const SILENCE_CELLS = 5
+
+const OK = 0
+const PENDING = 1
+const FIRING = 2
+
+export class DetectionStage {
+  readonly #detector: Detector
+  readonly #silence: SilenceDetector | null
+  readonly #cells: Cells
+  readonly #emit: (row: number, transition: AlertTransition) => void
+  readonly #holdMs: number
+  readonly #subject: string
+  readonly #width: number
+  readonly #stride: number
+  readonly #verdict: Verdict = {
+    score: NaN,
+    expected: NaN,
+    lower: NaN,
+    upper: NaN,
+    cleared: false,
+    direction: 1,
+  }
+  #rows = 0
+  /** Nothing is due before; unknown at first, since the cells may have been restored. */
+  #deadlineMs = -Infinity
+
+  constructor(options: DetectionStageOptions) {
+    const { plan, detector, cells } = options
+    this.#detector = detector
+    this.#silence = isSilence(detector) ? detector : null
+    this.#cells = cells
+    this.#emit = options.emit
+    this.#holdMs = plan.holdMs
+    this.#subject = plan.column ?? 'samples'
+    this.#width = detector.width
+    this.#stride = detector.width + (this.#silence === null ? ALERT_CELLS : SILENCE_CELLS)
+    assert(this.#stride <= PAGE_CELLS, 'a row of a detector fits a page', plan.name, this.#stride)
+  }
+
+  /** Rows [0, rows) exist from now on. */
+  ensureRows(rows: number): void {
+    if (rows <= this.#rows) return
+    this.#rows = rows
+    this.#cells.ensure(rows * this.#stride)
+  }
+
+  /** Judges one value of a row, at the window's end. NaN is skipped. The verdict is valid until the next call. */
+  judge(row: number, timeMs: number, value: number): Verdict {
+    const verdict = this.#verdict
+    // hot: a call a (row, window).
+    if (value !== value) return unknown(verdict)
+    const { data } = this.#cells
+    const at = row * this.#stride
+    this.#detector.score(data, at, timeMs, value, verdict)
+    if (verdict.score === verdict.score) this.#step(row, at + this.#width, timeMs, value)
+    this.#detector.learn(data, at, timeMs, value, verdict)
+    this.#mark(at)
+    return verdict
+  }
+
+  /** Moves the alert of a row on, given a score. */
+  #step(row: number, alertAt: number, timeMs: number, value: number): void {
+    const { data } = this.#cells
+    const state = data[alertAt + STATE]!
+    const anomalous = this.#verdict.score > 1
+    if (state === OK) {
+      if (anomalous) this.#begin(row, alertAt, timeMs, timeMs, value)
+    } else if (state === PENDING) {
+      if (!anomalous) this.#end(row, alertAt, timeMs, value)
+      else if (timeMs >= data[alertAt + DUE_MS]!) this.#fire(row, alertAt, timeMs, value)
+    } else if (this.#verdict.cleared && !anomalous) this.#end(row, alertAt, timeMs, value)
+  }
+
+  #begin(row: number, alertAt: number, sinceMs: number, atMs: number, value: number): void {
+    const { data } = this.#cells
+    data[alertAt + SINCE_MS] = sinceMs
+    data[alertAt + DUE_MS] = sinceMs + this.#holdMs
+    if (atMs >= sinceMs + this.#holdMs) return this.#fire(row, alertAt, atMs, value)
+    data[alertAt + STATE] = PENDING
+    this.#transition(row, 'pending', sinceMs, atMs, value)
+  }
+
+  #fire(row: number, alertAt: number, atMs: number, value: number): void {
+    const { data } = this.#cells
+    data[alertAt + STATE] = FIRING
+    this.#transition(row, 'firing', data[alertAt + SINCE_MS]!, atMs, value)
+  }
+
+  #end(row: number, alertAt: number, atMs: number, value: number): void {
+    const { data } = this.#cells
+    data[alertAt + STATE] = OK
+    this.#transition(row, 'resolved', data[alertAt + SINCE_MS]!, atMs, value)
+  }
+
+  #transition(row: number, state: AlertState, sinceMs: number, atMs: number, value: number): void {
+    const { score, expected, lower, upper, direction } = this.#verdict
+    const reason = this.#detector.reason(this.#subject, value, this.#verdict)
+    const way = direction < 0 ? 'down' : 'up'
+    this.#emit(row, { state, sinceMs, atMs, value, score, expected, lower, upper, direction: way, reason })
+  }
+
+  #mark(at: number): void {
+    this.#cells.mark(at)
+    this.#cells.mark(at + this.#stride - 1)
+  }
+
+  // ---- silence, by log time ------------------------------------------------------------------------------------
+
+  /** A sample of the row arrived at this log time. Ends its silence. */
+  arrived(row: number, logMs: number): void {
+    const silence = this.#silence
+    assert(silence !== null, 'arrivals matter to silence detectors only', this.#subject)
+    const { data } = this.#cells
+    const at = row * this.#stride
+    const alertAt = at + this.#width
+    if (data[alertAt + SEEN] !== 0) {
+      const gapMs = Math.max(0, logMs - data[alertAt + LAST_MS]!)
+      if (data[alertAt + STATE] !== OK) {
+        silence.score(data, at, logMs, 0, this.#verdict)
+        this.#end(row, alertAt, logMs, gapMs)
+      }
+      silence.arrived(data, at, gapMs)
+    }
+    data[alertAt + SEEN] = 1
+    data[alertAt + LAST_MS] = logMs
+    this.#mark(at)
+    this.#deadlineMs = Math.min(this.#deadlineMs, logMs + silence.silentAfterMs(data, at))
+  }
+
+  /**
+   * Log time has come this far: rows that have been silent for too long become pending or fire. Returns the log time
+   * before which nothing can be due, Infinity if nothing ever is without a sample. O(1) before that time, else O(rows).
+   */
+  scan(logMs: number): number {
+    if (logMs < this.#deadlineMs) return this.#deadlineMs
+    let deadlineMs = Infinity
+    for (let row = 0; row < this.#rows; row++) deadlineMs = Math.min(deadlineMs, this.#scanRow(row, logMs))
+    this.#deadlineMs = deadlineMs
+    return deadlineMs
+  }
+
+  #scanRow(row: number, logMs: number): number {
+    const silence = this.#silence
+    assert(silence !== null, 'only silence detectors are scanned', this.#subject)
+    const { data } = this.#cells
+    const at = row * this.#stride
+    const alertAt = at + this.#width
+    if (data[alertAt + SEEN] === 0 || data[alertAt + STATE] === FIRING) return Infinity
+    const lastMs = data[alertAt + LAST_MS]!
+    if (data[alertAt + STATE] === OK) {
+      const sinceMs = lastMs + silence.silentAfterMs(data, at)
+      if (!(logMs >= sinceMs)) return sinceMs
+      this.#scoreSilence(silence, at, logMs, lastMs)
+      this.#begin(row, alertAt, sinceMs, logMs, logMs - lastMs)
+      this.#mark(at)
+    } else if (logMs >= data[alertAt + DUE_MS]!) {
+      this.#scoreSilence(silence, at, logMs, lastMs)
+      this.#fire(row, alertAt, logMs, logMs - lastMs)
+      this.#mark(at)
+    }
+    return data[alertAt + STATE] === FIRING ? Infinity : data[alertAt + DUE_MS]!
+  }
+
+  #scoreSilence(silence: SilenceDetector, at: number, logMs: number, lastMs: number): void {
+    silence.score(this.#cells.data, at, logMs, logMs - lastMs, this.#verdict)
+  }
+
+  /** The node was down for so long: no row was silent for that time. What is firing stays so. */
+  shift(ms: number): void {
+    const { data } = this.#cells
+    for (let row = 0; row < this.#rows; row++) {
+      const at = row * this.#stride
+      const alertAt = at + this.#width
+      if (data[alertAt + SEEN] === 0) continue
+      data[alertAt + LAST_MS] = data[alertAt + LAST_MS]! + ms
+      if (data[alertAt + STATE] === PENDING) data[alertAt + DUE_MS] = data[alertAt + DUE_MS]! + ms
+      this.#mark(at)
+    }
+    this.#deadlineMs += ms
+  }
+}
+
+function isSilence(detector: Detector): detector is SilenceDetector {
+  return detector.subject === 'silence'
+}
+
+function unknown(verdict: Verdict): Verdict {
+  verdict.score = NaN
+  verdict.expected = NaN
+  verdict.lower = NaN
+  verdict.upper = NaN
+  verdict.cleared = false
+  return verdict
+}

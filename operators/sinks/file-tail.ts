@@ -41,7 +41,7 @@ export async function verifyTail(tail: Tail): Promise<TailVerdict> {
     for await (const line of linesOf(tail.file, tail.fromByte, tail.toByte)) {
       const partition = partitionOf(line)
       const wanted = partition === null ? null : streams.next(partition)
-      if (partition !== null && wanted !== null && wanted.line.equals(line)) {
+      if (partition !== null && wanted?.line.equals(line) === true) {
         streams.take(partition)
         positions[partition] = positionAfter(wanted.record)
         lengthBytes += line.length

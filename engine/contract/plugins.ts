@@ -22,7 +22,8 @@ export interface OptionHelp {
 }
 
 /**
- * Cells of one (group, slice) that one or several aggregates share. All cells zero means "no sample yet".
+ * Cells of one (group, slice) that one or several aggregates share. All cells zero means "no sample yet"; cell 0 is
+ * never zero again once a sample was added, so that an empty row shows whichever accumulator comes first.
  * `add` owns its loop over the batch (hot: no allocation, closure or throw).
  */
 export interface Accumulator {
@@ -47,6 +48,9 @@ export interface AggregatePlugin<O = unknown> {
   /** The value from merged cells of the accumulator chosen; NaN where it is undefined (rate of one sample). */
   finish(options: O, accumulator: string): (cells: Float64Array, at: number) => number
 }
+
+/** A window of more slices would cost more to combine than its samples are worth. */
+export const SLICES_PER_WINDOW_MAX = 4_096
 
 export interface Slicing {
   readonly sizeMs: number

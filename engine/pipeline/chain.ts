@@ -1,0 +1,350 @@
+/**
+ * One pipeline over one partition: route → slices → windows → detectors → entries. A pure function of the records it is
+ * given, in offset order: no clock, no I/O, no randomness. Called by a shard, a backtest, a test; never by two at once.
+ *
+ * Guarantee: its entries depend on the samples and their log times only, not on how they were cut into record batches
+ * (a LATE entry excepted: it lists the late samples of one record batch). To that end time moves sample by sample:
+ *
+ * 1. A record's log time is taken first: idleness may move the watermark and fire windows, groups may fall silent.
+ * 2. Then each sample in offset order. One whose event time less the disorder reaches the end of the oldest open window
+ *    moves the watermark and fires what is due BEFORE it is added itself. It never belongs to a window it fires: its
+ *    time lies at or after their ends. So lateness is the same judged before or after it moved the watermark.
+ * 3. A sample is late when every window that holds its slice has fired. While one has not, it counts in that one.
+ *
+ * A window fires when the watermark reaches its end: [start, end) then holds all that the disorder promised.
+ * `restore` and the remaining records give byte-identical entries after a snapshot between any two records.
+ */
+import type { BatchView } from '../batch/batch-view.ts'
+import type { EntrySink, Ledger } from '../contract/entries.ts'
+import type { PipelinePlan } from '../contract/plan.ts'
+import type { Registry } from '../contract/plugins.ts'
+import {
+  type Labels,
+  RECORD_END,
+  RECORD_RESUMED,
+  RECORD_SAMPLES,
+  RECORD_TICK,
+  type SampleView,
+} from '../contract/samples.ts'
+import type { Cells } from '../state/cells.ts'
+import { EventClock, type EventClockState } from '../time/event-clock.ts'
+import { WindowGrid } from '../time/window-grid.ts'
+import { assert } from '../util/assert.ts'
+import { EntryWriter } from './entry-writer.ts'
+import { Judges } from './judges.ts'
+import { isUsable, Placement, placeSamples, STOP_END, STOP_FIRE } from './placement.ts'
+import { Router } from './routing.ts'
+import { type RowLayout, rowLayout } from './row-layout.ts'
+import { Slices, type SlicesState } from './slices.ts'
+import { WindowFiring } from './window-firing.ts'
+
+export interface ChainOptions {
+  readonly plan: PipelinePlan
+  readonly registry: Registry
+  readonly partition: number
+  /** Asked once a series. */
+  readonly labelsOf: (seriesId: number) => Labels
+  readonly sink: EntrySink
+  /** First offset wanted, where the log does not start at 0. */
+  readonly startOffset?: number
+}
+
+/** A page of state: the cells are valid during the call only. */
+export type PageSink = (region: number, index: number, cells: Float64Array) => void
+
+export interface StatePage {
+  readonly region: number
+  readonly index: number
+  readonly cells: Float64Array
+}
+
+/** Regions of state: group ids, window cells, then the judges' own. */
+const REGION_GROUPS = 0
+const REGION_WINDOWS = 1
+const REGION_JUDGES = 2
+const META_VERSION = 1
+
+interface ChainMeta {
+  readonly version: number
+  readonly position: number
+  readonly nextSeq: number
+  readonly ledger: Ledger
+  readonly clock: EventClockState
+  readonly nextStartMs: number | null
+  readonly slices: SlicesState
+  readonly silenceDeadlineMs: number | null
+  /** Layout of the state; a plan that lays it out differently cannot take it over. */
+  readonly layout: string
+}
+
+export class Chain {
+  /** Next offset wanted. */
+  position: number
+  readonly ledger: Ledger = { in: 0, windowed: 0, filtered: 0, late: 0, nonFinite: 0 }
+  readonly #partition: number
+  readonly #layout: RowLayout
+  readonly #layoutName: string
+  readonly #grid: WindowGrid
+  readonly #clock: EventClock
+  readonly #router: Router
+  readonly #slices: Slices
+  readonly #writer: EntryWriter
+  readonly #judges: Judges
+  readonly #firing: WindowFiring
+  readonly #placement: Placement = new Placement()
+  /** Start of the oldest window that has not fired; NaN before the first sample. */
+  #nextStartMs = NaN
+  /** Event time whose sample makes that window fire. */
+  #fireAtMs = -Infinity
+
+  constructor(options: ChainOptions) {
+    const { plan, registry, partition } = options
+    this.position = options.startOffset ?? 0
+    this.#partition = partition
+    this.#layout = rowLayout(plan.aggregates, registry)
+    this.#grid = new WindowGrid(plan.window)
+    this.#clock = new EventClock(plan.disorderMs, plan.idleMs)
+    this.#writer = new EntryWriter(options.sink)
+    this.#router = new Router({
+      plan,
+      labelsOf: options.labelsOf,
+      announce: (groupId, key) => options.sink.group(groupId, key),
+    })
+    this.#judges = new Judges({ plan, registry, partition, router: this.#router, writer: this.#writer })
+    // Open slices lie between the start of the oldest open window and the newest event time.
+    const slots = Math.floor((plan.window.sizeMs + plan.disorderMs) / plan.window.sliceMs) + 2
+    this.#slices = new Slices(slots, this.#layout.stride)
+    this.#firing = new WindowFiring(this.#layout, this.#slices, plan.window, this.#judges.scoreColumns)
+    const kinds = this.#layout.accumulators.map(({ kind }) => kind).join('+')
+    this.#layoutName = `${kinds}/${this.#layout.stride}x${slots}`
+  }
+
+  /** Number of the next entry. */
+  get nextSeq(): number {
+    return this.#writer.nextSeq
+  }
+
+  /** -Infinity before the first sample. */
+  get watermarkMs(): number {
+    return this.#clock.watermarkMs
+  }
+
+  /** Rows of state: groups seen. */
+  get groupCount(): number {
+    return this.#router.rows
+  }
+
+  /** Log time at which a tick would change something if nothing arrives before; Infinity: none. */
+  get deadlineMs(): number {
+    const startMs = this.#oldestFilledStartMs()
+    const windowMs = startMs === Infinity ? Infinity : this.#clock.deadlineFor(startMs + this.#grid.sizeMs)
+    return Math.min(windowMs, this.#judges.silenceDeadlineMs)
+  }
+
+  /** Takes one whole record of any kind. Each exactly once, in offset order. */
+  process(view: BatchView): void {
+    assert(view.partition === this.#partition, 'a chain reads one partition', view.partition, this.#partition)
+    assert(view.baseOffset === this.position, 'records come without a gap', view.baseOffset, this.position)
+    if (view.kind === RECORD_RESUMED) this.#forgive(view.minTimestampMs, view.appendedMs)
+    this.#advanceLog(view.appendedMs, view.baseOffset)
+    if (view.kind === RECORD_SAMPLES) this.#addSamples(view)
+    else if (view.kind === RECORD_END) this.#closeAll(view.baseOffset)
+    else
+      assert(view.kind === RECORD_TICK || view.kind === RECORD_RESUMED, 'a record kind is known', view.kind)
+    this.position = view.endOffset
+  }
+
+  /** Dirty pages to `page`, everything else returned as JSON. Between records only. */
+  snapshot(page: PageSink): string {
+    this.#slices.markTouched()
+    this.#regions().forEach((cells, region) => {
+      cells.takeDirty((index, data) => page(region, index, data))
+    })
+    const meta: ChainMeta = {
+      version: META_VERSION,
+      position: this.position,
+      nextSeq: this.nextSeq,
+      ledger: this.ledger,
+      clock: this.#clock.snapshot(),
+      nextStartMs: Number.isNaN(this.#nextStartMs) ? null : this.#nextStartMs,
+      slices: this.#slices.snapshot(),
+      silenceDeadlineMs: this.#judges.silenceDeadlineMs === Infinity ? null : this.#judges.silenceDeadlineMs,
+      layout: this.#layoutName,
+    }
+    return JSON.stringify(meta)
+  }
+
+  /** On a fresh chain only: `pages` are the newest version of every page ever handed out. */
+  restore(meta: string, pages: Iterable<StatePage>, groupKey: (groupId: number) => Uint8Array): void {
+    assert(this.ledger.in === 0 && this.groupCount === 0, 'only a fresh chain is restored')
+    const state = JSON.parse(meta) as ChainMeta
+    assert(state.version === META_VERSION, 'the state has the version this chain writes', state.version)
+    assert(
+      state.layout === this.#layoutName,
+      'the state has the layout of this plan',
+      state.layout,
+      this.#layoutName,
+    )
+    const regions = this.#regions()
+    this.#slices.restore(state.slices)
+    for (const { region, index, cells } of pages) {
+      assert(region < regions.length, 'a page belongs to a region of the plan', region)
+      if (region === REGION_WINDOWS) this.#slices.restorePage(index, cells)
+      else regions[region]!.restorePage(index, cells)
+    }
+    this.position = state.position
+    this.#writer.nextSeq = state.nextSeq
+    Object.assign(this.ledger, state.ledger)
+    this.#clock.restore(state.clock)
+    this.#router.restore(state.slices.rows, groupKey)
+    this.#judges.ensureRows(state.slices.rows)
+    this.#judges.silenceDeadlineMs = state.silenceDeadlineMs ?? Infinity
+    if (state.nextStartMs !== null) this.#openFrom(state.nextStartMs)
+  }
+
+  #regions(): Cells[] {
+    const regions: Cells[] = [...this.#judges.regions]
+    regions.splice(0, 0, this.#router.groupIds, this.#slices.cells)
+    assert(regions[REGION_GROUPS] === this.#router.groupIds, 'regions keep their numbers')
+    assert(regions[REGION_WINDOWS] === this.#slices.cells, 'regions keep their numbers')
+    assert(regions[REGION_JUDGES] === this.#judges.regions[0], 'regions keep their numbers')
+    return regions
+  }
+
+  #forgive(downFromMs: number, upAtMs: number): void {
+    // What the log has seen was no downtime, whatever the record says.
+    const downMs = upAtMs - Math.max(downFromMs, this.#clock.logMs)
+    if (!(downMs > 0)) return
+    this.#clock.forgive(downMs)
+    this.#judges.forgive(downMs)
+  }
+
+  #advanceLog(logMs: number, causeOffset: number): void {
+    if (this.#clock.advanceLog(logMs)) this.#fireDue(causeOffset)
+    this.#judges.scan(this.#clock.logMs)
+    this.#judges.flush(causeOffset)
+  }
+
+  #addSamples(view: BatchView): void {
+    const { count } = view
+    const placement = this.#placement
+    const slices = this.#slices
+    placement.begin(count)
+    let from = 0
+    while (from < count) {
+      const routes = this.#router.routes
+      const stop = placeSamples(
+        placement,
+        slices,
+        routes,
+        this.#grid.sliceMs,
+        this.#fireAtMs,
+        view,
+        from,
+        count,
+      )
+      const to = placement.stoppedAt
+      if (to > from) this.#addSegment(view, from, to)
+      if (stop === STOP_END) break
+      if (stop === STOP_FIRE) this.#moveTo(view.timestampsMs[view.timestampsMsAt + to]!, view.baseOffset + to)
+      else this.#routeRest(view, to)
+      from = to
+    }
+    const late = placement.lateCount
+    this.ledger.in += count
+    this.ledger.late += late
+    this.ledger.windowed -= late
+    if (late > 0) this.#writer.late(view, placement.lateIndices, late)
+    // Nothing is due any more at this log time: this brings the deadline up to date with the arrivals.
+    this.#judges.scan(this.#clock.logMs)
+  }
+
+  /** Samples [from, to) are placed: no window fires among them. */
+  #addSegment(view: SampleView, from: number, to: number): void {
+    const placement = this.#placement
+    const { accumulators, lanes } = this.#layout
+    const cells = this.#slices.cells.data
+    for (let k = 0; k < accumulators.length; k++) {
+      accumulators[k]!.add(cells, lanes[k]!, placement.at, view, from, to)
+    }
+    const { ledger } = this
+    ledger.filtered += placement.filteredCount
+    ledger.nonFinite += placement.nonFiniteCount
+    // Late ones are taken off again when the record is through.
+    ledger.windowed += placement.routedCount
+    if (placement.routedCount === 0) return
+    this.#clock.observe(placement.newestMs)
+    if (this.#judges.watchesSilence) this.#noteArrivals(view, from, to)
+  }
+
+  #noteArrivals(view: SampleView, from: number, to: number): void {
+    const judges = this.#judges
+    const routes = this.#router.routes
+    const logMs = this.#clock.logMs
+    for (let i = from; i < to; i++) {
+      const route = routes[view.seriesIds[view.seriesIdsAt + i]!]!
+      if (route <= 0 || !isUsable(view, i)) continue
+      judges.arrived(route - 1, logMs)
+      judges.flush(view.baseOffset + i)
+    }
+  }
+
+  /** Decides every series not seen before, from sample `from` on: at most once a record, then the loop runs through. */
+  #routeRest(view: SampleView, from: number): void {
+    for (let i = from; i < view.count; i++) this.#router.resolve(view.seriesIds[view.seriesIdsAt + i]!)
+    this.#slices.ensureRows(this.#router.rows)
+    this.#judges.ensureRows(this.#router.rows)
+  }
+
+  /** A sample moves the watermark far enough to fire. */
+  #moveTo(timeMs: number, causeOffset: number): void {
+    this.#clock.observe(timeMs)
+    this.#fireDue(causeOffset)
+    assert(timeMs < this.#fireAtMs, 'a sample that fires is placed afterwards', timeMs, this.#fireAtMs)
+  }
+
+  #closeAll(causeOffset: number): void {
+    const newest = this.#slices.newest()
+    if (newest === -Infinity) return
+    this.#clock.close(this.#grid.lastEndOver(newest))
+    this.#fireDue(causeOffset)
+  }
+
+  /** Fires every window with samples that the watermark has passed, oldest first; empty ones cost nothing. */
+  #fireDue(causeOffset: number): void {
+    const { watermarkMs } = this.#clock
+    const { sizeMs, everyMs } = this.#grid
+    for (;;) {
+      const startMs = this.#oldestFilledStartMs()
+      // Infinity too: nothing is left to fire.
+      if (!(startMs + sizeMs <= watermarkMs)) break
+      this.#fire(startMs, causeOffset)
+      this.#openFrom(startMs + everyMs)
+    }
+    this.#openFrom(this.#grid.firstOpenStart(watermarkMs))
+  }
+
+  /** Start of the oldest open window that holds samples, or Infinity. */
+  #oldestFilledStartMs(): number {
+    const oldest = this.#slices.oldest()
+    return oldest === Infinity ? Infinity : Math.max(this.#nextStartMs, this.#grid.firstStartOver(oldest))
+  }
+
+  /** Windows that start before `startMs` are over. */
+  #openFrom(startMs: number): void {
+    this.#nextStartMs = startMs
+    this.#fireAtMs = startMs + this.#grid.sizeMs + this.#clock.disorderMs
+    this.#slices.dropBefore(this.#grid.sliceOf(startMs))
+  }
+
+  #fire(startMs: number, causeOffset: number): void {
+    const firing = this.#firing
+    const endMs = startMs + this.#grid.sizeMs
+    firing.fill(startMs, this.#router.order())
+    if (firing.rowCount === 0) return
+    for (let j = 0; j < firing.rowCount; j++) firing.groupIds[j] = this.#router.groupIdOf(firing.rows[j]!)
+    this.#judges.judge(firing, firing.rows, endMs)
+    this.#writer.results(firing, startMs, endMs, causeOffset)
+    this.#judges.flush(causeOffset)
+  }
+}

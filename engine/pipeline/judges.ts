@@ -1,0 +1,173 @@
+/**
+ * All detectors of one chain: value detectors judge each row of a fired window, silence detectors watch log time.
+ * Transitions are queued and become ALERT entries when the chain says so, so that a window's alerts follow its results.
+ */
+import type { Alert } from '../contract/alert.ts'
+import { SCORE_COLUMNS } from '../contract/entries.ts'
+import type { DetectorPlan, PipelinePlan } from '../contract/plan.ts'
+import type { DetectorPlugin, Registry } from '../contract/plugins.ts'
+import { Cells } from '../state/cells.ts'
+import { assert } from '../util/assert.ts'
+import { type AlertTransition, DetectionStage } from './detection.ts'
+import type { EntryWriter, ResultTable } from './entry-writer.ts'
+import type { Router } from './routing.ts'
+
+interface Judge {
+  readonly plan: DetectorPlan
+  readonly stage: DetectionStage
+  readonly cells: Cells
+  /** Index of the aggregate judged; -1: silence. */
+  readonly column: number
+}
+
+interface QueuedTransition extends AlertTransition {
+  readonly judge: DetectorPlan
+  readonly row: number
+}
+
+export interface JudgesOptions {
+  readonly plan: PipelinePlan
+  readonly registry: Registry
+  readonly partition: number
+  readonly router: Router
+  readonly writer: EntryWriter
+}
+
+export class Judges {
+  readonly #pipeline: string
+  readonly #partition: number
+  readonly #router: Router
+  readonly #writer: EntryWriter
+  readonly #values: Judge[] = []
+  readonly #silences: Judge[] = []
+  /** State of every detector, in plan order. */
+  readonly regions: readonly Cells[]
+  /** Log time of each row's newest arrival: two records of the same log time count as one arrival. */
+  readonly #arrivals: Cells = new Cells('arrivals')
+  readonly #queue: QueuedTransition[] = []
+  /** Log time at which some group may count as silent; Infinity: none. */
+  silenceDeadlineMs = Infinity
+
+  constructor(options: JudgesOptions) {
+    const { plan, registry } = options
+    this.#pipeline = plan.name
+    this.#partition = options.partition
+    this.#router = options.router
+    this.#writer = options.writer
+    const regions: Cells[] = [this.#arrivals]
+    for (const detectorPlan of plan.detectors) {
+      const plugin = registry.detectors.get(detectorPlan.kind) as DetectorPlugin | undefined
+      assert(plugin !== undefined, 'a compiled plan names detectors of the registry', detectorPlan.kind)
+      const detector = plugin.create(detectorPlan.options)
+      const cells = new Cells(`detector ${detectorPlan.name}`)
+      const column = plan.aggregates.findIndex(({ name }) => name === detectorPlan.column)
+      assert(
+        (detector.subject === 'silence') === column < 0,
+        'a value detector judges an aggregate',
+        detectorPlan.name,
+      )
+      const stage = new DetectionStage({
+        plan: detectorPlan,
+        detector,
+        cells,
+        emit: (row, transition) => {
+          this.#queue.push({ ...transition, judge: detectorPlan, row })
+        },
+      })
+      const judges = column < 0 ? this.#silences : this.#values
+      judges.push({ plan: detectorPlan, stage, cells, column })
+      regions.push(cells)
+    }
+    this.regions = regions
+  }
+
+  get scoreColumns(): number {
+    return this.#values.length * SCORE_COLUMNS
+  }
+
+  get watchesSilence(): boolean {
+    return this.#silences.length > 0
+  }
+
+  ensureRows(rows: number): void {
+    for (const { stage } of this.#values) stage.ensureRows(rows)
+    for (const { stage } of this.#silences) stage.ensureRows(rows)
+    if (this.watchesSilence) this.#arrivals.ensure(rows)
+  }
+
+  /** Judges a fired window's rows in their order and fills the score columns, which follow the aggregates. */
+  judge(table: ResultTable, rows: Int32Array, endMs: number): void {
+    const { cells, capacity, rowCount } = table
+    let scoreAt = (table.columnCount - this.scoreColumns) * capacity
+    for (const { stage, column } of this.#values) {
+      const valueAt = column * capacity
+      for (let j = 0; j < rowCount; j++) {
+        const verdict = stage.judge(rows[j]!, endMs, cells[valueAt + j]!)
+        cells[scoreAt + j] = verdict.score
+        cells[scoreAt + capacity + j] = verdict.expected
+        cells[scoreAt + 2 * capacity + j] = verdict.lower
+        cells[scoreAt + 3 * capacity + j] = verdict.upper
+      }
+      scoreAt += SCORE_COLUMNS * capacity
+    }
+  }
+
+  /** A sample of a row arrived at this log time. */
+  arrived(row: number, logMs: number): void {
+    const { data } = this.#arrivals
+    // Cells start at 0, which could be a log time in a test.
+    if (data[row] === logMs + 1) return
+    data[row] = logMs + 1
+    this.#arrivals.mark(row)
+    for (const { stage } of this.#silences) {
+      stage.arrived(row, logMs)
+    }
+  }
+
+  /** Rows may have become silent by this log time. O(1) before the deadline. */
+  scan(logMs: number): void {
+    let deadlineMs = Infinity
+    for (const { stage } of this.#silences) deadlineMs = Math.min(deadlineMs, stage.scan(logMs))
+    this.silenceDeadlineMs = deadlineMs
+  }
+
+  /** The node was down: silence in between is no one's fault. */
+  forgive(downMs: number): void {
+    for (const { stage } of this.#silences) stage.shift(downMs)
+    this.silenceDeadlineMs += downMs
+  }
+
+  /** Queued transitions become entries. */
+  flush(causeOffset: number): void {
+    if (this.#queue.length === 0) return
+    for (const transition of this.#queue) this.#writer.alert(this.#alertOf(transition), causeOffset)
+    this.#queue.length = 0
+  }
+
+  #alertOf(transition: QueuedTransition): Alert {
+    const { judge, row } = transition
+    const groupId = this.#router.groupIdOf(row)
+    return {
+      kind: 'alert',
+      id: `${this.#pipeline}/${judge.name}/${this.#partition}/${groupId}/${transition.sinceMs}`,
+      pipeline: this.#pipeline,
+      detector: judge.name,
+      column: judge.column,
+      group: this.#router.labelsOfRow(row),
+      state: transition.state,
+      sinceMs: transition.sinceMs,
+      atMs: transition.atMs,
+      value: finiteOrNull(transition.value),
+      score: finiteOrNull(transition.score),
+      expected: finiteOrNull(transition.expected),
+      lower: finiteOrNull(transition.lower),
+      upper: finiteOrNull(transition.upper),
+      direction: transition.direction,
+      reason: transition.reason,
+    }
+  }
+}
+
+function finiteOrNull(value: number | null): number | null {
+  return value !== null && Number.isFinite(value) ? value : null
+}

@@ -1,0 +1,88 @@
+/**
+ * What one row of one slice is made of: the fewest accumulators that serve every aggregate, side by side, the row a
+ * power of two or whole cache lines wide. Pure; the same plan always gives the same layout, which checkpoints rely on.
+ */
+import type { AggregatePlan } from '../contract/plan.ts'
+import type { Accumulator, AggregatePlugin, Registry } from '../contract/plugins.ts'
+import { assert } from '../util/assert.ts'
+
+/** Cells of a 64-byte cache line. */
+const LINE_CELLS = 8
+/** Subsets of accumulators are tried one by one. */
+const ACCUMULATORS_MAX = 12
+
+export interface Column {
+  readonly name: string
+  /** Cell of the row where its accumulator starts. */
+  readonly lane: number
+  readonly finish: (cells: Float64Array, at: number) => number
+}
+
+export interface RowLayout {
+  readonly accumulators: readonly Accumulator[]
+  /** First cell of each accumulator in a row. */
+  readonly lanes: readonly number[]
+  /** Cells a row. Cell 0 is 0 exactly while the row has no sample. */
+  readonly stride: number
+  /** The aggregates, in plan order. */
+  readonly columns: readonly Column[]
+}
+
+export function rowLayout(aggregates: readonly AggregatePlan[], registry: Registry): RowLayout {
+  const plugins = aggregates.map(({ kind }) => {
+    const plugin = registry.aggregates.get(kind) as AggregatePlugin | undefined
+    assert(plugin !== undefined, 'a compiled plan names aggregates of the registry', kind)
+    return plugin
+  })
+  const kinds = fewestAccumulators(plugins.map((plugin) => plugin.accumulators))
+  const accumulators = kinds.map((kind) => {
+    const accumulator = registry.accumulators.get(kind)
+    assert(accumulator !== undefined, 'an aggregate names accumulators of the registry', kind)
+    return accumulator
+  })
+  const lanes: number[] = []
+  let width = 0
+  for (const accumulator of accumulators) {
+    lanes.push(width)
+    width += accumulator.width
+  }
+  const columns = aggregates.map(({ name, options }, i) => {
+    const plugin = plugins[i]!
+    const kind = plugin.accumulators.find((candidate) => kinds.includes(candidate))!
+    return { name, lane: lanes[kinds.indexOf(kind)]!, finish: plugin.finish(options, kind) }
+  })
+  return { accumulators, lanes, stride: strideOf(width), columns }
+}
+
+/**
+ * The smallest set of accumulators of which every aggregate finds one it can use; among equals the cheapest, judged by
+ * the order in which the aggregates list them. Sorted by name.
+ */
+export function fewestAccumulators(wanted: readonly (readonly string[])[]): string[] {
+  const candidates = [...new Set(wanted.flat())].sort()
+  assert(candidates.length > 0, 'a window has aggregates, and each an accumulator')
+  assert(candidates.length <= ACCUMULATORS_MAX, 'accumulators of a window are few', ...candidates)
+  let best: string[] = []
+  let bestRank = Infinity
+  for (let set = 1; set < 1 << candidates.length; set++) {
+    const chosen = candidates.filter((_, i) => (set & (1 << i)) !== 0)
+    let rank = chosen.length * 1_000_000
+    for (const accepted of wanted) {
+      const preference = accepted.findIndex((kind) => chosen.includes(kind))
+      rank += preference < 0 ? Infinity : preference
+    }
+    if (rank < bestRank) {
+      bestRank = rank
+      best = chosen
+    }
+  }
+  return best
+}
+
+/** A row never straddles more cache lines than it must. */
+function strideOf(width: number): number {
+  if (width > LINE_CELLS) return Math.ceil(width / LINE_CELLS) * LINE_CELLS
+  let stride = 1
+  while (stride < width) stride *= 2
+  return stride
+}

@@ -1,0 +1,175 @@
+/**
+ * The cells of all slices that may still receive samples, slot-major:
+ *
+ *     cell = (slot · rowCapacity + row) · stride          slot = slice modulo slots
+ *
+ * so that the rows of the slice being filled lie together. Slices in [floor, floor + slots) have a slot of their own;
+ * the chain fires windows before the newest slice would leave that range. A slot that holds no live slice is all zero.
+ */
+import { MillraceError } from '../contract/errors.ts'
+import { Cells, PAGE_CELLS, PAGE_CELLS_SHIFT } from '../state/cells.ts'
+import { assert } from '../util/assert.ts'
+
+const ROW_CAPACITY_MIN = 64
+/** 2 GiB a (pipeline, partition). */
+export const WINDOW_CELLS_MAX = 2 ** 28
+/** Marks a slot without a live slice; no slice has this number, because times are finite. */
+const NONE = Infinity
+
+export interface SlicesState {
+  readonly rowCapacity: number
+  readonly rows: number
+  readonly floorSlice: number | null
+  readonly live: readonly number[]
+}
+
+export class Slices {
+  readonly cells: Cells = new Cells('windows')
+  readonly stride: number
+  readonly slots: number
+  rowCapacity = ROW_CAPACITY_MIN
+  rows = 0
+  /** Oldest slice that may receive samples, and its slot. */
+  floorSlice = NONE
+  floorSlot = 0
+  /** Slice number held by a slot, or NONE. */
+  readonly held: Float64Array
+  /** Slots written to since the last snapshot: marking per slot instead of per sample keeps the hot loop clean. */
+  readonly touched: Uint8Array
+
+  constructor(slots: number, stride: number) {
+    this.slots = slots
+    this.stride = stride
+    this.held = new Float64Array(slots).fill(NONE)
+    this.touched = new Uint8Array(slots)
+    this.#allocate(ROW_CAPACITY_MIN)
+  }
+
+  /** Makes room for `rows` rows in every slot. Positions computed before are void. */
+  ensureRows(rows: number): void {
+    while (rows > this.rowCapacity) this.#double()
+    this.rows = rows
+  }
+
+  /** The slot of a slice in [floorSlice, floorSlice + slots). */
+  slotOf(slice: number): number {
+    const slot = this.floorSlot + (slice - this.floorSlice)
+    return slot >= this.slots ? slot - this.slots : slot
+  }
+
+  /** Cell of row 0 in a slot. */
+  baseOf(slot: number): number {
+    return slot * this.rowCapacity * this.stride
+  }
+
+  isLive(slice: number): boolean {
+    return this.held[this.slotOf(slice)] === slice
+  }
+
+  /** A slice gets samples: returns the cell of its row 0. */
+  touch(slice: number): number {
+    const slot = this.slotOf(slice)
+    assert(slot >= 0 && slot < this.slots, 'a slice that gets samples has a slot', slice, this.floorSlice)
+    this.held[slot] = slice
+    this.touched[slot] = 1
+    return this.baseOf(slot)
+  }
+
+  /** Oldest slice with samples, or Infinity. */
+  oldest(): number {
+    if (this.floorSlice === NONE) return NONE
+    for (let i = 0; i < this.slots; i++) {
+      if (this.isLive(this.floorSlice + i)) return this.floorSlice + i
+    }
+    return NONE
+  }
+
+  /** Newest slice with samples, or -Infinity. */
+  newest(): number {
+    let newest = -Infinity
+    for (const slice of this.held) if (slice !== NONE && slice > newest) newest = slice
+    return newest
+  }
+
+  /** Slices before `slice` are over: their slots are cleared for newer ones. */
+  dropBefore(slice: number): void {
+    for (let slot = 0; slot < this.slots; slot++) {
+      if (this.held[slot]! >= slice) continue
+      this.held[slot] = NONE
+      // No mark: a restore clears every slot that no live slice holds, whatever its pages say.
+      this.touched[slot] = 0
+      const from = this.baseOf(slot)
+      this.cells.data.fill(0, from, from + this.rows * this.stride)
+    }
+    this.floorSlice = slice
+    this.floorSlot = slice - Math.floor(slice / this.slots) * this.slots
+  }
+
+  /** Marks the pages of the slots written to, for the checkpoint. */
+  markTouched(): void {
+    for (let slot = 0; slot < this.slots; slot++) {
+      if (this.touched[slot] === 0) continue
+      this.touched[slot] = 0
+      const from = this.baseOf(slot)
+      this.cells.markRange(from, from + this.rows * this.stride)
+    }
+  }
+
+  snapshot(): SlicesState {
+    return {
+      rowCapacity: this.rowCapacity,
+      rows: this.rows,
+      floorSlice: this.floorSlice === NONE ? null : this.floorSlice,
+      live: [...this.held].filter((slice) => slice !== NONE),
+    }
+  }
+
+  /** Before the pages are restored. */
+  restore(state: SlicesState): void {
+    this.#allocate(state.rowCapacity)
+    this.rows = state.rows
+    if (state.floorSlice !== null) this.dropBefore(state.floorSlice)
+    for (const slice of state.live) this.held[this.slotOf(slice)] = slice
+  }
+
+  /** Takes what live rows of live slices hold from a page; the rest of it is stale: cleared slots are not marked. */
+  restorePage(index: number, page: Float64Array): void {
+    const pageAt = index << PAGE_CELLS_SHIFT
+    const slotCells = this.rowCapacity * this.stride
+    const lastSlot = Math.min(this.slots - 1, Math.floor((pageAt + PAGE_CELLS - 1) / slotCells))
+    for (let slot = Math.floor(pageAt / slotCells); slot <= lastSlot; slot++) {
+      if (this.held[slot] === NONE) continue
+      const from = Math.max(pageAt, this.baseOf(slot))
+      const to = Math.min(pageAt + PAGE_CELLS, this.baseOf(slot) + this.rows * this.stride)
+      if (from < to) this.cells.data.set(page.subarray(from - pageAt, to - pageAt), from)
+    }
+  }
+
+  #allocate(rowCapacity: number): void {
+    const cells = this.slots * rowCapacity * this.stride
+    if (cells > WINDOW_CELLS_MAX) {
+      throw new MillraceError(
+        'SERIES_LIMIT',
+        `${rowCapacity} groups x ${this.slots} slices x ${this.stride} cells need more than ${WINDOW_CELLS_MAX} cells ` +
+          'of window state. Group by fewer labels, or let the window advance in larger steps.',
+      )
+    }
+    this.cells.ensure(cells)
+    this.rowCapacity = rowCapacity
+  }
+
+  #double(): void {
+    const old = this.rowCapacity
+    this.#allocate(old * 2)
+    const { data } = this.cells
+    const { stride } = this
+    // From the last slot down: a slot's new place is at or above its old one, and above the old places of all before.
+    for (let slot = this.slots - 1; slot > 0; slot--) {
+      if (this.held[slot] === NONE) continue
+      const from = slot * old * stride
+      data.copyWithin(this.baseOf(slot), from, from + old * stride)
+      data.fill(0, from, from + old * stride)
+    }
+    for (let slot = 0; slot < this.slots; slot++) if (this.held[slot] !== NONE) this.touched[slot] = 1
+  }
+}

@@ -1,0 +1,41 @@
+/** The newest sample by event time; of equal times the one that arrived later. Cells: 0 has one, 1 time, 2 value. */
+import type { Accumulator } from '../../../engine/contract/plugins.ts'
+import type { SampleView } from '../../../engine/contract/samples.ts'
+
+export const LAST = 'last'
+const HAS = 0
+const TIME = 1
+export const VALUE = 2
+
+export const lastAccumulator: Accumulator = { kind: LAST, width: 3, add, merge }
+
+/** hot */
+function add(
+  cells: Float64Array,
+  lane: number,
+  at: Int32Array,
+  view: SampleView,
+  from: number,
+  to: number,
+): void {
+  const values = view.values
+  const valuesAt = view.valuesAt
+  const timestampsMs = view.timestampsMs
+  const timesAt = view.timestampsMsAt
+  for (let i = from; i < to; i++) {
+    const position = at[i - from]!
+    if (position < 0) continue
+    const cell = position + lane
+    const timeMs = timestampsMs[timesAt + i]!
+    if (cells[cell + HAS] !== 0 && timeMs < cells[cell + TIME]!) continue
+    cells[cell + HAS] = 1
+    cells[cell + TIME] = timeMs
+    cells[cell + VALUE] = values[valuesAt + i]!
+  }
+}
+
+function merge(into: Float64Array, intoAt: number, later: Float64Array, laterAt: number): void {
+  if (later[laterAt + TIME]! < into[intoAt + TIME]!) return
+  into[intoAt + TIME] = later[laterAt + TIME]!
+  into[intoAt + VALUE] = later[laterAt + VALUE]!
+}

@@ -1,0 +1,87 @@
+/**
+ * Count, sum, minimum, maximum and variance in one cache line. Cells:
+ *
+ *     0 count   1 sum   2 reference   3 Σ(v − reference)   4 Σ(v − reference)²   5 min   6 max
+ *
+ * Squares are taken of deviations from a reference, never of raw values (1e9 ± 1 would give 0). The reference is the
+ * slice's first value, and that is enough: it is a member of the sample, so (mean − reference)² is at most the sum of
+ * squared deviations, and subtracting the mean's share afterwards loses at most log10(count) of 15 digits, wherever the
+ * first value lies. A running mean (Welford) would be as exact and cost a division a sample.
+ * Slices merge by Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances"
+ * (1979), after which the reference is the mean.
+ */
+import type { Accumulator } from '../../../engine/contract/plugins.ts'
+import type { SampleView } from '../../../engine/contract/samples.ts'
+
+export const MOMENTS = 'moments'
+export const COUNT = 0
+export const SUM = 1
+const REFERENCE = 2
+const DEVIATIONS = 3
+const SQUARES = 4
+export const MIN = 5
+export const MAX = 6
+
+export const momentsAccumulator: Accumulator = { kind: MOMENTS, width: 7, add, merge }
+
+/** hot */
+function add(
+  cells: Float64Array,
+  lane: number,
+  at: Int32Array,
+  view: SampleView,
+  from: number,
+  to: number,
+): void {
+  const values = view.values
+  const valuesAt = view.valuesAt
+  for (let i = from; i < to; i++) {
+    const position = at[i - from]!
+    if (position < 0) continue
+    const cell = position + lane
+    const value = values[valuesAt + i]!
+    const count = cells[cell + COUNT]!
+    cells[cell + COUNT] = count + 1
+    if (count === 0) {
+      cells[cell + SUM] = value
+      cells[cell + REFERENCE] = value
+      cells[cell + MIN] = value
+      cells[cell + MAX] = value
+      continue
+    }
+    cells[cell + SUM]! += value
+    const deviation = value - cells[cell + REFERENCE]!
+    cells[cell + DEVIATIONS]! += deviation
+    cells[cell + SQUARES]! += deviation * deviation
+    if (value < cells[cell + MIN]!) cells[cell + MIN] = value
+    if (value > cells[cell + MAX]!) cells[cell + MAX] = value
+  }
+}
+
+function merge(into: Float64Array, intoAt: number, later: Float64Array, laterAt: number): void {
+  const countA = into[intoAt + COUNT]!
+  const countB = later[laterAt + COUNT]!
+  const count = countA + countB
+  const meanDeviationA = into[intoAt + DEVIATIONS]! / countA
+  const meanDeviationB = later[laterAt + DEVIATIONS]! / countB
+  const referenceA = into[intoAt + REFERENCE]!
+  // References first: they are near each other, so their difference is exact where it matters.
+  const delta = later[laterAt + REFERENCE]! - referenceA + (meanDeviationB - meanDeviationA)
+  const squares =
+    squaredDeviations(into, intoAt) +
+    squaredDeviations(later, laterAt) +
+    delta * delta * ((countA * countB) / count)
+  into[intoAt + COUNT] = count
+  into[intoAt + SUM]! += later[laterAt + SUM]!
+  into[intoAt + REFERENCE] = referenceA + meanDeviationA + delta * (countB / count)
+  into[intoAt + DEVIATIONS] = 0
+  into[intoAt + SQUARES] = squares
+  if (later[laterAt + MIN]! < into[intoAt + MIN]!) into[intoAt + MIN] = later[laterAt + MIN]!
+  if (later[laterAt + MAX]! > into[intoAt + MAX]!) into[intoAt + MAX] = later[laterAt + MAX]!
+}
+
+/** Sum of squared deviations from the mean; never negative. */
+export function squaredDeviations(cells: Float64Array, at: number): number {
+  const deviations = cells[at + DEVIATIONS]!
+  return Math.max(0, cells[at + SQUARES]! - deviations * (deviations / cells[at + COUNT]!))
+}

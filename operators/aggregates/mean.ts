@@ -1,0 +1,22 @@
+/** Arithmetic mean of the values in a window: the sum by the count. */
+import { noOptions } from '../../engine/config/options.ts'
+import { type Aggregate, DEFINITION } from '../../engine/contract/definition.ts'
+import type { AggregatePlugin } from '../../engine/contract/plugins.ts'
+import { COUNT, MOMENTS, SUM } from './accumulators/moments.ts'
+import { TALLY } from './accumulators/tally.ts'
+
+/** Arithmetic mean of the values.
+ *
+ *     .window(tumbling('1m'), { x: mean() })
+ */
+export function mean(): Aggregate {
+  return { [DEFINITION]: { what: 'aggregate', kind: 'mean', options: {} } }
+}
+
+export const meanPlugin: AggregatePlugin<Record<never, never>> = {
+  kind: 'mean',
+  summary: 'arithmetic mean of the values',
+  options: noOptions,
+  accumulators: [TALLY, MOMENTS],
+  finish: () => (cells, at) => cells[at + SUM]! / cells[at + COUNT]!,
+}

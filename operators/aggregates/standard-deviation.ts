@@ -1,0 +1,42 @@
+/**
+ * Standard deviation of the values in a window. By default of the population (divided by the count, as Prometheus'
+ * stddev_over_time); `of: 'sample'` divides by the count less one and is NaN for a single sample.
+ */
+import { type OptionInputOf, type OptionsOf, oneOf, optionSpec } from '../../engine/config/options.ts'
+import { type Aggregate, DEFINITION } from '../../engine/contract/definition.ts'
+import type { AggregatePlugin } from '../../engine/contract/plugins.ts'
+import { COUNT, MOMENTS, squaredDeviations } from './accumulators/moments.ts'
+
+const options = optionSpec({
+  of: {
+    type: oneOf('population', 'sample'),
+    default: 'population',
+    meaning: 'whether to divide by the count, or by the count less one',
+  },
+})
+
+/** Standard deviation of the values.
+ *
+ *     .window(tumbling('1m'), { spread: standardDeviation() })
+ *     .window(tumbling('1m'), { spread: standardDeviation({ of: 'sample' }) })
+ */
+export function standardDeviation(written: OptionInputOf<typeof options> = {}): Aggregate {
+  return { [DEFINITION]: { what: 'aggregate', kind: 'standardDeviation', options: written } }
+}
+
+export const standardDeviationPlugin: AggregatePlugin<OptionsOf<typeof options>> = {
+  kind: 'standardDeviation',
+  summary: 'standard deviation of the values, of the population or of a sample',
+  options,
+  accumulators: [MOMENTS],
+  finish: ({ of }) => (of === 'sample' ? ofSample : ofPopulation),
+}
+
+function ofPopulation(cells: Float64Array, at: number): number {
+  return Math.sqrt(squaredDeviations(cells, at) / cells[at + COUNT]!)
+}
+
+function ofSample(cells: Float64Array, at: number): number {
+  const count = cells[at + COUNT]!
+  return count < 2 ? NaN : Math.sqrt(squaredDeviations(cells, at) / (count - 1))
+}

@@ -70,8 +70,8 @@ export class DetectionStage {
     direction: 1,
   }
   #rows = 0
-  /** Nothing is due before; unknown at first, since the cells may have been restored. */
-  #deadlineMs = -Infinity
+  /** NaN: not worked out yet, since the cells may have been restored behind the stage's back. */
+  #deadlineMs = NaN
 
   constructor(options: DetectionStageOptions) {
     const { plan, detector, cells } = options
@@ -97,11 +97,11 @@ export class DetectionStage {
   judge(row: number, timeMs: number, value: number): Verdict {
     const verdict = this.#verdict
     // hot: a call a (row, window).
-    if (value !== value) return unknown(verdict)
+    if (Number.isNaN(value)) return unknown(verdict)
     const { data } = this.#cells
     const at = row * this.#stride
     this.#detector.score(data, at, timeMs, value, verdict)
-    if (verdict.score === verdict.score) this.#step(row, at + this.#width, timeMs, value)
+    if (!Number.isNaN(verdict.score)) this.#step(row, at + this.#width, timeMs, value)
     this.#detector.learn(data, at, timeMs, value, verdict)
     this.#mark(at)
     return verdict
@@ -124,9 +124,11 @@ export class DetectionStage {
     const { data } = this.#cells
     data[alertAt + SINCE_MS] = sinceMs
     data[alertAt + DUE_MS] = sinceMs + this.#holdMs
-    if (atMs >= sinceMs + this.#holdMs) return this.#fire(row, alertAt, atMs, value)
-    data[alertAt + STATE] = PENDING
-    this.#transition(row, 'pending', sinceMs, atMs, value)
+    if (atMs >= sinceMs + this.#holdMs) this.#fire(row, alertAt, atMs, value)
+    else {
+      data[alertAt + STATE] = PENDING
+      this.#transition(row, 'pending', sinceMs, atMs, value)
+    }
   }
 
   #fire(row: number, alertAt: number, atMs: number, value: number): void {
@@ -173,45 +175,51 @@ export class DetectionStage {
     data[alertAt + SEEN] = 1
     data[alertAt + LAST_MS] = logMs
     this.#mark(at)
-    this.#deadlineMs = Math.min(this.#deadlineMs, logMs + silence.silentAfterMs(data, at))
+    this.#deadlineMs = Math.min(this.#deadlineMs, this.#dueMs(row))
   }
 
-  /**
-   * Log time has come this far: rows that have been silent for too long become pending or fire. Returns the log time
-   * before which nothing can be due, Infinity if nothing ever is without a sample. O(1) before that time, else O(rows).
-   */
+  /** Log time before which no row can become silent; Infinity: none will. Arrivals only ever make it too early. */
+  get deadlineMs(): number {
+    if (Number.isNaN(this.#deadlineMs)) this.#deadlineMs = this.#earliestMs()
+    return this.#deadlineMs
+  }
+
+  /** Log time has come this far: rows that were silent for too long become pending or fire. O(1) before `deadlineMs`,
+   * else O(rows). Returns the next one. */
   scan(logMs: number): number {
-    if (logMs < this.#deadlineMs) return this.#deadlineMs
-    let deadlineMs = Infinity
-    for (let row = 0; row < this.#rows; row++) deadlineMs = Math.min(deadlineMs, this.#scanRow(row, logMs))
-    this.#deadlineMs = deadlineMs
-    return deadlineMs
+    if (logMs < this.deadlineMs) return this.#deadlineMs
+    for (let row = 0; row < this.#rows; row++) if (this.#dueMs(row) <= logMs) this.#silent(row, logMs)
+    this.#deadlineMs = this.#earliestMs()
+    return this.#deadlineMs
   }
 
-  #scanRow(row: number, logMs: number): number {
-    const silence = this.#silence
-    assert(silence !== null, 'only silence detectors are scanned', this.#subject)
+  #earliestMs(): number {
+    let earliestMs = Infinity
+    for (let row = 0; row < this.#rows; row++) earliestMs = Math.min(earliestMs, this.#dueMs(row))
+    return earliestMs
+  }
+
+  /** Log time at which the row's alert moves on if no sample comes. */
+  #dueMs(row: number): number {
     const { data } = this.#cells
     const at = row * this.#stride
     const alertAt = at + this.#width
-    if (data[alertAt + SEEN] === 0 || data[alertAt + STATE] === FIRING) return Infinity
-    const lastMs = data[alertAt + LAST_MS]!
-    if (data[alertAt + STATE] === OK) {
-      const sinceMs = lastMs + silence.silentAfterMs(data, at)
-      if (!(logMs >= sinceMs)) return sinceMs
-      this.#scoreSilence(silence, at, logMs, lastMs)
-      this.#begin(row, alertAt, sinceMs, logMs, logMs - lastMs)
-      this.#mark(at)
-    } else if (logMs >= data[alertAt + DUE_MS]!) {
-      this.#scoreSilence(silence, at, logMs, lastMs)
-      this.#fire(row, alertAt, logMs, logMs - lastMs)
-      this.#mark(at)
-    }
-    return data[alertAt + STATE] === FIRING ? Infinity : data[alertAt + DUE_MS]!
+    const state = data[alertAt + STATE]!
+    if (this.#silence === null || data[alertAt + SEEN] === 0 || state === FIRING) return Infinity
+    if (state === PENDING) return data[alertAt + DUE_MS]!
+    return data[alertAt + LAST_MS]! + this.#silence.silentAfterMs(data, at)
   }
 
-  #scoreSilence(silence: SilenceDetector, at: number, logMs: number, lastMs: number): void {
-    silence.score(this.#cells.data, at, logMs, logMs - lastMs, this.#verdict)
+  #silent(row: number, logMs: number): void {
+    const { data } = this.#cells
+    const at = row * this.#stride
+    const alertAt = at + this.#width
+    const silentMs = logMs - data[alertAt + LAST_MS]!
+    const sinceMs = this.#dueMs(row)
+    this.#detector.score(data, at, logMs, silentMs, this.#verdict)
+    if (data[alertAt + STATE] === OK) this.#begin(row, alertAt, sinceMs, logMs, silentMs)
+    else this.#fire(row, alertAt, logMs, silentMs)
+    this.#mark(at)
   }
 
   /** The node was down for so long: no row was silent for that time. What is firing stays so. */

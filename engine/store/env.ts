@@ -1,0 +1,283 @@
+/**
+ * One LMDB environment, opened by the recipe that was measured not to lose acknowledged data. Guarantees: a transaction
+ * is on the disk when `transaction` returns, checks the fencing token first, and undoes itself when its body throws; a
+ * read sees everything committed before it began and pins nothing afterwards. A failed or doubtful commit is the end:
+ * every later transaction is refused, and the process must exit. Never retries, never hands out LMDB's own buffers.
+ * Reasons and measurements: docs/decisions/store.md.
+ */
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { type Database, open, type RootDatabase } from 'lmdb'
+import { MillraceError } from '../contract/errors.ts'
+import { AssertionFailed, assert } from '../util/assert.ts'
+
+export type Table = Database<Uint8Array, Uint8Array>
+
+/** LMDB refuses longer keys (lmdb-js sets the bound below LMDB's own). */
+export const KEY_BYTES_MAX = 1_978
+const TABLES_MAX = 16
+const READERS_MAX = 512
+
+const FENCE_KEY = Buffer.from('fence')
+
+/** What lmdb-js offers beyond its types, and this file alone uses. */
+interface Internals {
+  readonly env: { info(): { readonly lastTxnId: number } }
+  ensureReadTxn(): void
+  readonly lastSize: number
+}
+
+export class StoreEnv {
+  readonly path: string
+  readonly meta: Table
+  readonly #root: RootDatabase<Uint8Array, Uint8Array> & Internals
+  readonly #tables: Table[] = []
+  #fence: number | null
+  #failure: MillraceError | null = null
+  #isWriting = false
+  #isReading = false
+  #writes = 0
+  #closed: Promise<void> | null = null
+
+  constructor(path: string, fence: number | null) {
+    this.path = path
+    this.#fence = fence
+    this.#root = open<Uint8Array, Uint8Array>({
+      path,
+      overlappingSync: false,
+      encoding: 'binary',
+      keyEncoding: 'binary',
+      cache: false,
+      maxReaders: READERS_MAX,
+      maxDbs: TABLES_MAX,
+    }) as RootDatabase<Uint8Array, Uint8Array> & Internals
+    this.meta = this.table('meta')
+  }
+
+  table(name: string): Table {
+    assert(this.#tables.length < TABLES_MAX, 'a table more than the environment holds', name)
+    const table: Table = this.#root.openDB<Uint8Array, Uint8Array>({
+      name,
+      encoding: 'binary',
+      keyEncoding: 'binary',
+      cache: false,
+    })
+    this.#tables.push(table)
+    return table
+  }
+
+  /** The token of the store's present owner; 0: nobody has ever owned it. */
+  fence(): number {
+    const bytes = this.get(this.meta, FENCE_KEY)
+    return bytes === null ? 0 : new DataView(bytes.buffer, bytes.byteOffset, bytes.length).getFloat64(0)
+  }
+
+  /** Inside a transaction: from here on `fence` owns this environment, and older writers are fenced. */
+  takeFence(fence: number): void {
+    const bytes = new Uint8Array(8)
+    new DataView(bytes.buffer).setFloat64(0, fence)
+    this.put(this.meta, FENCE_KEY, bytes)
+    this.#fence = fence
+  }
+
+  /** Runs `body` on one snapshot, taken now and let go at its end. Inside a transaction it sees that transaction. */
+  read<T>(body: () => T): T {
+    this.#checkOpen()
+    if (this.#isWriting || this.#isReading) return body()
+    this.#isReading = true
+    try {
+      this.#renewWithoutTimer()
+      return body()
+    } catch (error) {
+      throw this.#translated(error, 'read')
+    } finally {
+      this.#isReading = false
+      this.#root.resetReadTxn()
+    }
+  }
+
+  /**
+   * Runs `body` in one transaction that is durable when this returns. Its puts and removes go through `put` and
+   * `remove`. A throw undoes everything.
+   */
+  transaction<T>(body: () => T): T {
+    this.#checkOpen()
+    if (this.#failure !== null) throw this.#failure
+    assert(!this.#isWriting, 'transactions do not nest', this.path)
+    let result: T | undefined
+    let bodyDone = false
+    let txnId = 0
+    this.#isWriting = true
+    this.#writes = 0
+    try {
+      // Braces: a callback that returns a promise leaves LMDB's transaction open.
+      this.#root.transactionSync(() => {
+        txnId = this.#root.getWriteTxnId()
+        this.#checkFence()
+        result = body()
+        assert(!(result instanceof Promise), 'a transaction body is synchronous', this.path)
+        bodyDone = true
+      })
+    } catch (error) {
+      if (bodyDone) throw this.#failStop(error, 'a commit failed')
+      throw this.#translated(error, 'write')
+    } finally {
+      this.#isWriting = false
+    }
+    // lmdb-js does not look at every result; a commit is believed when the environment shows it.
+    if (this.#writes > 0 && this.#root.env.info().lastTxnId < txnId) {
+      throw this.#failStop(null, `commit ${txnId} did not reach the environment`)
+    }
+    return result as T
+  }
+
+  /** Inside a transaction. The value is copied by LMDB before this returns. */
+  put(table: Table, key: Uint8Array, value: Uint8Array): void {
+    assert(this.#isWriting, 'a put is inside a transaction', this.path)
+    assert(key.length > 0 && key.length <= KEY_BYTES_MAX, 'a key has a length LMDB takes', key.length)
+    assert(!(value.buffer instanceof SharedArrayBuffer), 'a value is not over shared memory', this.path)
+    this.#writes++
+    // lmdb-js returns a boolean here, whatever its types say.
+    const stored: unknown = table.putSync(key, value)
+    if (stored !== true) throw this.#failStop(null, 'a put was refused without an error')
+  }
+
+  /** Inside a transaction. False: the key was not there. */
+  remove(table: Table, key: Uint8Array): boolean {
+    assert(this.#isWriting, 'a remove is inside a transaction', this.path)
+    this.#writes++
+    return table.removeSync(key)
+  }
+
+  /** A value in LMDB's reused buffer: valid until the next get on this thread, inside `read` or `transaction`. */
+  peek(table: Table, key: Uint8Array): Uint8Array | null {
+    const bytes = table.getBinaryFast(key)
+    if (bytes === undefined) return null
+    // The buffer is far larger than its `length`, which lmdb-js overwrites: make an honest view.
+    return new Uint8Array(bytes.buffer, bytes.byteOffset, (table as unknown as Internals).lastSize)
+  }
+
+  /** A copy of a value, or null. Outside `read` and `transaction` it takes a snapshot of its own. */
+  get(table: Table, key: Uint8Array): Uint8Array | null {
+    return this.read(() => this.peek(table, key)?.slice() ?? null)
+  }
+
+  /** The first key in [from, to), or null. Inside `read` or `transaction`. */
+  firstKey(table: Table, from: Uint8Array, to: Uint8Array): Uint8Array | null {
+    for (const key of table.getKeys({ start: from, end: to, limit: 1 })) return key
+    return null
+  }
+
+  /** The last key in (after, upTo], or null. Inside `read` or `transaction`. */
+  lastKey(table: Table, after: Uint8Array, upTo: Uint8Array): Uint8Array | null {
+    for (const key of table.getKeys({ start: upTo, end: after, reverse: true, limit: 1 })) return key
+    return null
+  }
+
+  /** Copies of all rows in [from, to), in key order, at most `limit`. Inside `read` or `transaction`. */
+  rows(
+    table: Table,
+    from: Uint8Array,
+    to: Uint8Array,
+    limit = Number.MAX_SAFE_INTEGER,
+  ): Iterable<{ readonly key: Uint8Array; readonly value: Uint8Array }> {
+    return table.getRange({ start: from, end: to, limit })
+  }
+
+  /** May be called twice. The writer's and reader's threads end by themselves; nothing here is terminated. */
+  close(): Promise<void> {
+    this.#closed ??= this.#root.close()
+    return this.#closed
+  }
+
+  #checkOpen(): void {
+    if (this.#closed !== null) throw new MillraceError('UNAVAILABLE', `the store in ${this.path} is closed`)
+  }
+
+  #checkFence(): void {
+    if (this.#fence === null) return
+    const bytes = this.peek(this.meta, FENCE_KEY)
+    const fence =
+      bytes === null ? 0 : new DataView(bytes.buffer, bytes.byteOffset, bytes.length).getFloat64(0)
+    if (fence === this.#fence) return
+    throw new MillraceError(
+      'STORE_FENCED',
+      `another process has taken over ${this.path} (its token is ${fence}, ours ${this.#fence}); nothing was stored. ` +
+        'This process must exit: look there for what started the other one.',
+    )
+  }
+
+  /**
+   * lmdb-js arms a timer at each renewal of its read transaction and never cancels it: a thread that reads in a loop
+   * without yielding would pile up one timer a read. `read` always resets by itself, so the timer has no purpose.
+   */
+  #renewWithoutTimer(): void {
+    const setTimer = globalThis.setTimeout
+    globalThis.setTimeout = noTimer as unknown as typeof setTimeout
+    try {
+      this.#root.ensureReadTxn()
+    } finally {
+      globalThis.setTimeout = setTimer
+    }
+  }
+
+  #translated(error: unknown, action: string): unknown {
+    if (error instanceof MillraceError || error instanceof AssertionFailed || !isLmdbError(error))
+      return error
+    if (action === 'write') return this.#failStop(error, 'a write failed')
+    return damagedOrFailed(error, `${this.path} cannot be read`)
+  }
+
+  #failStop(cause: unknown, what: string): MillraceError {
+    const reason = cause instanceof Error ? `: ${cause.message}` : ''
+    this.#failure = new MillraceError(
+      'STORE_IO',
+      `${what} in ${this.path}${reason}. Nothing of it was acknowledged. The process must exit; look for a full or ` +
+        'failing disk before starting again.',
+      { cause },
+    )
+    return this.#failure
+  }
+}
+
+/** Opens the environment, or says why its file is none. `fence`: null for readers, who never write. */
+export function openEnv(path: string, fence: number | null): StoreEnv {
+  try {
+    return new StoreEnv(path, fence)
+  } catch (error) {
+    if (!isLmdbError(error)) throw error
+    throw damagedOrFailed(error, `${path} cannot be opened`)
+  }
+}
+
+export function envExists(path: string): boolean {
+  return existsSync(join(path, 'data.mdb'))
+}
+
+function noTimer(): number {
+  return 1
+}
+
+const MDB_PAGE_NOTFOUND = -30797
+const MDB_CORRUPTED = -30796
+const MDB_VERSION_MISMATCH = -30794
+const MDB_INVALID = -30793
+const DAMAGE = [MDB_PAGE_NOTFOUND, MDB_CORRUPTED, MDB_VERSION_MISMATCH, MDB_INVALID]
+
+function isLmdbError(error: unknown): error is Error & { code: number | string } {
+  return error instanceof Error && 'code' in error
+}
+
+function damagedOrFailed(error: Error & { code: number | string }, what: string): MillraceError {
+  if (DAMAGE.includes(Number(error.code))) {
+    return new MillraceError('STORE_DAMAGED', `${what}: ${error.message}. ${DAMAGE_REMEDY}`, { cause: error })
+  }
+  return new MillraceError(
+    'STORE_IO',
+    `${what}: ${error.message}. Look at the disk and the permissions, then start again.`,
+    { cause: error },
+  )
+}
+
+export const DAMAGE_REMEDY =
+  'Restore the data directory from a backup, or move it away and start with an empty one.'

@@ -1,0 +1,168 @@
+/**
+ * The only writer of the state environment; lives on the committer thread. One transaction makes a commit or a checkpoint
+ * durable as a whole. A reset is one small transaction too: the pipeline gets a new id, and the rows of the old id are
+ * collected later, a bounded number at a time. What it promises: state-contract.ts.
+ */
+import { PAGE_CELLS } from '../state/cells.ts'
+import { assert } from '../util/assert.ts'
+import { EntryEncoder } from './entry-codec.ts'
+import type { Table } from './env.ts'
+import { readU32 } from './keys.ts'
+import { RETENTION_DELETIONS_MAX } from './retention.ts'
+import { seal, sealJson, unsealJson } from './sealed.ts'
+import type {
+  Checkpoint,
+  EntryRetentionRequest,
+  PipelineRecord,
+  Progress,
+  StateTransaction,
+  StateWriter,
+} from './state-contract.ts'
+import { LmdbStateReader } from './state-reader.ts'
+import { pagePayload, pipelineStart, type StateTables } from './state-tables.ts'
+
+export const PIPELINES_MAX = 1_024
+
+const NEXT_PIPELINE_KEY = Buffer.from('next-pipeline')
+const NOTHING = new Uint8Array(0)
+const PAST_LAST = new Uint8Array(16).fill(0xff)
+
+export class LmdbStateWriter extends LmdbStateReader implements StateWriter {
+  readonly #tables: StateTables
+  readonly #transaction: StateTransaction
+  readonly #encoder = new EntryEncoder()
+
+  constructor(tables: StateTables) {
+    super(tables)
+    this.#tables = tables
+    this.#transaction = this.#makeTransaction()
+  }
+
+  transaction<T>(body: (txn: StateTransaction) => T): T {
+    return this.#tables.env.transaction(() => body(this.#transaction))
+  }
+
+  retainEntries(request: EntryRetentionRequest): { readonly deleted: number; readonly more: boolean } {
+    const { pipelineId, partition, beforeMs, countMax, lowWaterSeq } = request
+    const deletionsMax = request.deletionsMax ?? RETENTION_DELETIONS_MAX
+    const { firstSeq, endSeq } = this.seqRange(pipelineId, partition)
+    const bound = Math.min(lowWaterSeq, endSeq)
+    let until = firstSeq
+    let more = false
+    while (until < bound) {
+      const isOver = endSeq - until > countMax
+      if (!isOver && this.#eventTimeMs(pipelineId, partition, until) >= beforeMs) break
+      if (until - firstSeq >= deletionsMax) {
+        more = true
+        break
+      }
+      until++
+    }
+    if (until > firstSeq) {
+      this.transaction(() => {
+        const { env, entries } = this.#tables
+        for (let seq = firstSeq; seq < until; seq++) {
+          const removed = env.remove(entries, this.#tables.entryKey(pipelineId, partition, seq))
+          assert(removed, 'entries have no gaps', pipelineId, partition, seq)
+        }
+      })
+    }
+    return { deleted: until - firstSeq, more }
+  }
+
+  collect(deletionsMax = RETENTION_DELETIONS_MAX): boolean {
+    const tables = this.#tables
+    const { env } = tables
+    const droppedKey = env.read(() => env.firstKey(tables.dropped, pipelineStart(0), PAST_LAST))
+    if (droppedKey === null) return false
+    this.transaction(() => {
+      let left = deletionsMax
+      for (const table of tables.ownedTables()) left -= this.#removeRows(table, readU32(droppedKey, 0), left)
+      if (left > 0) env.remove(tables.dropped, droppedKey)
+    })
+    return true
+  }
+
+  #eventTimeMs(pipelineId: number, partition: number, seq: number): number {
+    return this.entries(pipelineId, partition, seq, { countMax: 1 })[0]?.eventTimeMs ?? Number.NaN
+  }
+
+  #removeRows(table: Table, pipelineId: number, limit: number): number {
+    if (limit <= 0) return 0
+    const { env } = this.#tables
+    const keys: Uint8Array[] = []
+    // Keys first: a cursor does not survive the deletion of what it stands on.
+    for (const key of table.getKeys({
+      start: pipelineStart(pipelineId),
+      end: pipelineStart(pipelineId + 1),
+      limit,
+    })) {
+      keys.push(key)
+    }
+    for (const key of keys) env.remove(table, key)
+    return keys.length
+  }
+
+  #takePipelineId(): number {
+    const { env } = this.#tables
+    const bytes = env.peek(env.meta, NEXT_PIPELINE_KEY)
+    const id = bytes === null ? 0 : unsealJson<number>(bytes, () => 'the next pipeline id of the store')
+    env.put(env.meta, NEXT_PIPELINE_KEY, sealJson(id + 1))
+    return id
+  }
+
+  #putRecord(record: PipelineRecord): PipelineRecord {
+    const { id, ...rest } = record
+    this.#tables.env.put(this.#tables.pipelines, this.#tables.pipelineKey(id), sealJson(rest))
+    return record
+  }
+
+  #putPipeline(record: Omit<PipelineRecord, 'id'>): PipelineRecord {
+    const existing = this.pipeline(record.name)
+    if (existing !== null) return this.#putRecord({ ...record, id: existing.id })
+    assert(this.pipelines().length < PIPELINES_MAX, 'a store holds PIPELINES_MAX pipelines', record.name)
+    return this.#putRecord({ ...record, id: this.#takePipelineId() })
+  }
+
+  #reset(pipelineId: number): PipelineRecord {
+    const tables = this.#tables
+    const record = this.pipelines().find((pipeline) => pipeline.id === pipelineId)
+    assert(record !== undefined, 'a pipeline of the store is reset', pipelineId)
+    tables.env.remove(tables.pipelines, tables.pipelineKey(pipelineId))
+    tables.env.put(tables.dropped, tables.pipelineKey(pipelineId), seal(NOTHING))
+    return this.#putRecord({ ...record, id: this.#takePipelineId() })
+  }
+
+  #makeTransaction(): StateTransaction {
+    const tables = this.#tables
+    const { env } = tables
+    return {
+      putPipeline: (record) => this.#putPipeline(record),
+      reset: (pipelineId) => this.#reset(pipelineId),
+      putProgress: (pipelineId: number, partition: number, progress: Progress) => {
+        env.put(tables.progress, tables.partitionKey(pipelineId, partition), sealJson(progress))
+      },
+      putGroup: (pipelineId, partition, groupId, key) => {
+        env.put(tables.groups, tables.groupKey(pipelineId, partition, groupId), seal(key))
+      },
+      putEntry: (pipelineId, partition, seq, kind, causeOffset, eventTimeMs, bytes) => {
+        const value = this.#encoder.encode(seq, kind, causeOffset, eventTimeMs, bytes)
+        env.put(tables.entries, tables.entryKey(pipelineId, partition, seq), value)
+      },
+      putAlert: (pipelineId, alertId, json) => {
+        env.put(tables.alerts, tables.namedKey(pipelineId, alertId), seal(Buffer.from(json)))
+      },
+      removeAlert: (pipelineId, alertId) => env.remove(tables.alerts, tables.namedKey(pipelineId, alertId)),
+      putPage: (pipelineId, partition, region, index, cells) => {
+        assert(cells.length === PAGE_CELLS, 'a page is whole', region, index, cells.length)
+        env.put(tables.pages, tables.pageKey(pipelineId, partition, region, index), seal(pagePayload(cells)))
+      },
+      putCheckpoint: (pipelineId: number, partition: number, checkpoint: Checkpoint) => {
+        env.put(tables.checkpoints, tables.partitionKey(pipelineId, partition), sealJson(checkpoint))
+      },
+      putSink: (pipelineId, sink, json) => {
+        env.put(tables.sinks, tables.namedKey(pipelineId, sink), seal(Buffer.from(json)))
+      },
+    }
+  }
+}

@@ -1,0 +1,198 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { ENTRY_LATE } from '../../engine/contract/entries.ts'
+import type { PipelinePlan } from '../../engine/contract/plan.ts'
+import { Drive, type DrivenSample } from '../../operators/testing/drive.ts'
+import { planOf, registry } from './fixtures.ts'
+import { type Instant, WindowOracle } from './window-oracle.ts'
+
+const RUNS = 150
+
+const HOSTS = ['a', 'b', 'c', 'ab', 'ü']
+const where: PipelinePlan['where'] = [{ label: '__name__', op: '!=', value: 'other' }]
+const accepts = (sample: DrivenSample): boolean => sample.labels['__name__'] !== 'other'
+
+const planArbitrary = fc
+  .record({
+    sizeMs: fc.constantFrom(1_000, 6_000, 10_000),
+    everyMs: fc.constantFrom(1_000, 2_000, 3_000, 4_000, 10_000),
+    disorderMs: fc.constantFrom(0, 500, 2_000, 7_000),
+    idleMs: fc.constantFrom(3_000, 60_000),
+    holdMs: fc.constantFrom(0, 3_000),
+  })
+  .map((wishes) =>
+    planOf({
+      ...wishes,
+      everyMs: Math.min(wishes.everyMs, wishes.sizeMs),
+      where,
+      surge: 'mean',
+      quiet: true,
+    }),
+  )
+
+const valueArbitrary = fc.oneof(
+  { weight: 8, arbitrary: fc.integer({ min: -50, max: 50 }) },
+  { weight: 4, arbitrary: fc.double({ min: -1e9, max: 1e9, noNaN: true }) },
+  { weight: 1, arbitrary: fc.constantFrom(NaN, Infinity, -Infinity, 0, -0) },
+)
+
+/** Event time relative to log time: mostly near, sometimes far behind, ahead, tied, or a fraction off a boundary. */
+const skewArbitrary = fc.oneof(
+  { weight: 8, arbitrary: fc.integer({ min: -3_000, max: 500 }) },
+  { weight: 2, arbitrary: fc.integer({ min: -25_000, max: 3_000 }) },
+  { weight: 2, arbitrary: fc.constantFrom(0, -1_000, -0.000244140625, 0.25) },
+)
+
+const sampleArbitrary = fc.record({
+  host: fc.constantFrom(...HOSTS),
+  name: fc.constantFrom('load', 'heat', 'load', 'other'),
+  skewMs: skewArbitrary,
+  value: valueArbitrary,
+})
+
+const instantsArbitrary = fc
+  .array(
+    fc.record({
+      afterMs: fc.oneof(
+        { weight: 8, arbitrary: fc.integer({ min: 1, max: 2_500 }) },
+        { weight: 1, arbitrary: fc.constantFrom(20_000, 100_000) },
+        { weight: 1, arbitrary: fc.constantFrom(5_000_000_000) },
+      ),
+      samples: fc.array(sampleArbitrary, { maxLength: 12 }),
+    }),
+    { minLength: 1, maxLength: 25 },
+  )
+  .chain((steps) =>
+    // The epoch itself, times before it, and today.
+    fc.constantFrom(0, -40_000, 1_700_000_000_000).map((epochMs) => {
+      let logMs = 0
+      return steps.map(({ afterMs, samples }): Instant => {
+        logMs += afterMs
+        const driven = samples.map(({ host, name, skewMs, value }) => ({
+          labels: { __name__: name, host },
+          timestampMs: epochMs + logMs + skewMs,
+          value,
+        }))
+        return { logMs, samples: driven }
+      })
+    }),
+  )
+
+/** An instant without samples is a tick. */
+function feed(drive: Drive, instant: Instant, parts: readonly (readonly DrivenSample[])[]): void {
+  drive.logMs = instant.logMs
+  if (instant.samples.length === 0) drive.tick()
+  for (const part of parts) drive.send(part)
+}
+
+function run(plan: PipelinePlan, instants: readonly Instant[], afterRecord: (drive: Drive) => void): Drive {
+  const drive = new Drive({ plan, registry })
+  for (const instant of instants) {
+    feed(drive, instant, [instant.samples])
+    afterRecord(drive)
+  }
+  drive.end()
+  return drive
+}
+
+describe('the chain against windows worked out from kept samples', () => {
+  it('gives the same rows, late samples, watermark and ledger', () => {
+    fc.assert(
+      fc.property(planArbitrary, instantsArbitrary, (plan, instants) => {
+        const oracle = new WindowOracle(plan, accepts)
+        const drive = new Drive({ plan, registry })
+        for (const instant of instants) {
+          oracle.take(instant)
+          feed(drive, instant, [instant.samples])
+          expect(drive.chain.watermarkMs).toBe(oracle.watermarkMs)
+          expect(drive.chain.ledger).toEqual(oracle.ledger)
+        }
+        oracle.end()
+        drive.end()
+
+        const rows = drive.results()
+        expect(rows.map((row) => [row.windowStartMs, row.windowEndMs, row.group['host']])).toEqual(
+          oracle.rows.map((row) => [row.windowStartMs, row.windowEndMs, row.host]),
+        )
+        rows.forEach((row, i) => {
+          const { values, scale } = oracle.rows[i]!
+          const count = values['count']!
+          const close = (name: string, tolerance: number): void => {
+            expect(Math.abs(row.values[name]! - values[name]!)).toBeLessThanOrEqual(tolerance)
+          }
+          for (const exact of ['count', 'min', 'max', 'last']) close(exact, 0)
+          close('sum', 1e-14 * count * count * scale)
+          close('mean', 1e-14 * count * scale)
+          close('standardDeviation', 1e-7 * scale)
+          if (Number.isNaN(values['rate'])) expect(row.values['rate']).toBeNull()
+          else close('rate', 1e-9 * Math.max(1, Math.abs(values['rate']!)) + 1e-6 * scale)
+        })
+        expect(drive.late().map(({ timestampMs, value, series }) => [timestampMs, value, series])).toEqual(
+          oracle.late.map(({ timestampMs, value, labels }) => [timestampMs, value, labels]),
+        )
+      }),
+      { numRuns: RUNS },
+    )
+  })
+
+  it('emits the same bytes however samples are cut into record batches', () => {
+    const cutArbitrary = fc.array(fc.boolean(), { minLength: 40, maxLength: 40 })
+    fc.assert(
+      fc.property(planArbitrary, instantsArbitrary, cutArbitrary, (plan, instants, cuts) => {
+        const whole = run(plan, instants, () => {})
+        const cut = new Drive({ plan, registry })
+        let at = 0
+        for (const instant of instants) {
+          const parts: DrivenSample[][] = [[]]
+          for (const sample of instant.samples) {
+            if (cuts[at++ % cuts.length]) parts.push([])
+            parts.at(-1)!.push(sample)
+          }
+          feed(cut, instant, parts)
+        }
+        cut.end()
+        // A LATE entry lists one record batch's late samples, so only those differ, and with them the numbering.
+        expect(withoutLate(cut)).toEqual(withoutLate(whole))
+        expect(cut.late()).toEqual(whole.late().map((late) => ({ ...late, offset: expect.any(Number) })))
+        expect(cut.chain.ledger).toEqual(whole.chain.ledger)
+      }),
+      { numRuns: RUNS },
+    )
+  })
+
+  it('emits the same bytes when restored from a snapshot after every record', () => {
+    fc.assert(
+      fc.property(planArbitrary, instantsArbitrary, (plan, instants) => {
+        const whole = run(plan, instants, () => {})
+        const crashing = run(plan, instants, (drive) => drive.crash())
+        expect(crashing.entries).toEqual(whole.entries)
+        expect(crashing.chain.ledger).toEqual(whole.chain.ledger)
+        expect(crashing.chain.position).toBe(whole.chain.position)
+      }),
+      { numRuns: RUNS },
+    )
+  })
+
+  it('reaches every deadline with one tick that changes something', () => {
+    fc.assert(
+      fc.property(planArbitrary, instantsArbitrary, (plan, instants) => {
+        const drive = new Drive({ plan, registry })
+        for (const instant of instants) {
+          // tickUntil fails on a deadline that its own tick does not move.
+          drive.tickUntil(instant.logMs)
+          drive.send(instant.samples)
+        }
+        const { deadlineMs } = drive.chain
+        if (deadlineMs !== Infinity) drive.tickUntil(deadlineMs)
+        expect(drive.chain.deadlineMs).toBeGreaterThan(drive.logMs)
+      }),
+      { numRuns: RUNS },
+    )
+  })
+})
+
+function withoutLate(drive: Drive): unknown[] {
+  return drive.entries
+    .filter(({ kind }) => kind !== ENTRY_LATE)
+    .map(({ kind, eventTimeMs, bytes, causeOffset }) => ({ kind, eventTimeMs, bytes, causeOffset }))
+}

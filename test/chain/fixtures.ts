@@ -1,0 +1,122 @@
+/** Plans and plug-ins for the chain's tests: the real windows and aggregates, and two small detectors with memory. */
+import { noOptions } from '../../engine/config/options.ts'
+import type { PipelinePlan } from '../../engine/contract/plan.ts'
+import type { Detector, DetectorPlugin, Registry, SilenceDetector } from '../../engine/contract/plugins.ts'
+import { lastAccumulator } from '../../operators/aggregates/accumulators/last.ts'
+import { momentsAccumulator } from '../../operators/aggregates/accumulators/moments.ts'
+import { rateAccumulator } from '../../operators/aggregates/accumulators/rate.ts'
+import { tallyAccumulator } from '../../operators/aggregates/accumulators/tally.ts'
+import { countPlugin } from '../../operators/aggregates/count.ts'
+import { lastPlugin } from '../../operators/aggregates/last.ts'
+import { maxPlugin } from '../../operators/aggregates/max.ts'
+import { meanPlugin } from '../../operators/aggregates/mean.ts'
+import { minPlugin } from '../../operators/aggregates/min.ts'
+import { ratePlugin } from '../../operators/aggregates/rate.ts'
+import { standardDeviationPlugin } from '../../operators/aggregates/standard-deviation.ts'
+import { sumPlugin } from '../../operators/aggregates/sum.ts'
+import { slidingPlugin } from '../../operators/windows/sliding.ts'
+import { tumblingPlugin } from '../../operators/windows/tumbling.ts'
+
+/** Anomalous beyond three times the largest magnitude learned so far. */
+const surge: Detector = {
+  subject: 'value',
+  width: 2,
+  score(cells, at, _timeMs, value, verdict) {
+    const bound = 3 * cells[at]!
+    verdict.expected = 0
+    verdict.upper = bound
+    verdict.lower = -bound
+    verdict.score = cells[at + 1] === 0 ? NaN : Math.abs(value) / bound
+    verdict.cleared = verdict.score <= 1
+    verdict.direction = value < 0 ? -1 : 1
+  },
+  learn(cells, at, _timeMs, value) {
+    cells[at + 1] = 1
+    cells[at] = Math.max(cells[at]! * 0.9, Math.abs(value), 1e-3)
+  },
+  reason: (subject, value, verdict) => `${subject} ${value} scores ${verdict.score}`,
+}
+
+/** Silent after twice the longest gap seen, at least 4 s. */
+const quiet: SilenceDetector = {
+  subject: 'silence',
+  width: 1,
+  score(cells, at, _timeMs, value, verdict) {
+    verdict.expected = 0
+    verdict.lower = 0
+    verdict.upper = quiet.silentAfterMs(cells, at)
+    verdict.score = value / verdict.upper
+    verdict.cleared = value === 0
+    verdict.direction = 1
+  },
+  learn() {},
+  silentAfterMs: (cells, at) => Math.max(4_000, 2 * cells[at]!),
+  arrived(cells, at, gapMs) {
+    cells[at] = Math.max(cells[at]!, Math.min(gapMs, 10_000))
+  },
+  reason: (_subject, value) => `silent for ${value} ms`,
+}
+
+function detectorPlugin(kind: string, detector: Detector): DetectorPlugin<Record<never, never>> {
+  const { subject } = detector
+  return { kind, summary: '', source: '', subject, options: noOptions, create: () => detector }
+}
+
+function byKind<T extends { readonly kind: string }>(plugins: readonly T[]): ReadonlyMap<string, never> {
+  return new Map(plugins.map((plugin) => [plugin.kind, plugin as never]))
+}
+
+export const registry: Registry = {
+  windows: byKind<{ kind: string }>([tumblingPlugin, slidingPlugin]),
+  accumulators: byKind([tallyAccumulator, momentsAccumulator, lastAccumulator, rateAccumulator]),
+  aggregates: byKind<{ kind: string }>([
+    countPlugin,
+    sumPlugin,
+    meanPlugin,
+    minPlugin,
+    maxPlugin,
+    standardDeviationPlugin,
+    lastPlugin,
+    ratePlugin,
+  ]),
+  detectors: byKind([detectorPlugin('surge', surge), detectorPlugin('quiet', quiet)]),
+  sinks: new Map(),
+}
+
+export const EVERY_AGGREGATE = ['count', 'sum', 'mean', 'min', 'max', 'standardDeviation', 'last', 'rate']
+
+export interface PlanWishes extends Partial<Omit<PipelinePlan, 'window' | 'aggregates' | 'detectors'>> {
+  readonly sizeMs: number
+  readonly everyMs?: number
+  readonly aggregates?: readonly string[]
+  readonly surge?: string
+  readonly quiet?: boolean
+  readonly holdMs?: number
+}
+
+/** A plan whose columns are named after their aggregates. */
+export function planOf(wishes: PlanWishes): PipelinePlan {
+  const { sizeMs, everyMs = sizeMs, aggregates = EVERY_AGGREGATE, surge, quiet, holdMs = 0, ...rest } = wishes
+  const window = { kind: 'sliding', options: {}, sizeMs, everyMs, sliceMs: gcd(sizeMs, everyMs) }
+  return {
+    plan: 1,
+    name: 'p',
+    topic: { name: 'metrics', partitions: 1, partitionBy: null },
+    where: [],
+    groupBy: ['host'],
+    disorderMs: 0,
+    idleMs: 60_000,
+    sinks: [],
+    ...rest,
+    window,
+    aggregates: aggregates.map((kind) => ({ name: kind, kind, options: { of: 'population' } })),
+    detectors: [
+      ...(surge === undefined ? [] : [{ name: 'surge', kind: 'surge', column: surge, options: {}, holdMs }]),
+      ...(quiet === true ? [{ name: 'quiet', kind: 'quiet', column: null, options: {}, holdMs }] : []),
+    ],
+  }
+}
+
+function gcd(a: number, b: number): number {
+  return b === 0 ? a : gcd(b, a % b)
+}

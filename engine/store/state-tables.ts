@@ -13,7 +13,7 @@
  */
 import { PAGE_CELLS } from '../state/cells.ts'
 import type { StoreEnv, Table } from './env.ts'
-import { KeyBuffer, readU32 } from './keys.ts'
+import { KeyBuffer, readU16, readU32 } from './keys.ts'
 import { damaged, unsealJson } from './sealed.ts'
 import type { PipelineRecord } from './state-contract.ts'
 
@@ -80,6 +80,17 @@ export class StateTables {
       records.push({ id, ...record })
     }
     return records
+  }
+
+  /** One row a partition of a pipeline: its progress, or its checkpoints. */
+  partitionRows<T>(table: Table, pipelineId: number): { readonly partition: number; readonly value: T }[] {
+    const rows: { partition: number; value: T }[] = []
+    const from = pipelineStart(pipelineId)
+    for (const { key, value } of this.env.rows(table, from, pipelineStart(pipelineId + 1))) {
+      const partition = readU16(key, 4)
+      rows.push({ partition, value: unsealJson<T>(value, () => `progress of pipeline #${pipelineId}`) })
+    }
+    return rows
   }
 
   /** For refusals: a pipeline's name where there is one. */

@@ -1,0 +1,138 @@
+/**
+ * Who owns a data directory, and whether that owner still lives. The rule is pure (`isOwnerAlive`); the facts it judges
+ * come from /proc on Linux. Same boot and pid namespace: alive iff that pid exists with that start time, so a kill -9 is
+ * known at once and a reused pid fools nobody. Otherwise (another container or boot, another system): alive iff its
+ * heartbeat is younger than OWNER_SILENT_MS.
+ */
+import { readFileSync, readlinkSync, renameSync, writeFileSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { join } from 'node:path'
+import { MillraceError } from '../contract/errors.ts'
+
+export const OWNER_SILENT_MS = 15_000
+
+export interface OwnerRecord {
+  readonly pid: number
+  /** Field 22 of /proc/PID/stat, in clock ticks since boot; null where there is no /proc. */
+  readonly processStart: string | null
+  readonly bootId: string | null
+  readonly pidNamespace: string | null
+  readonly hostname: string
+  readonly sinceMs: number
+}
+
+/** What DIR/owner.json holds: rewritten at every heartbeat, never by two processes with one fence. */
+export interface Heartbeat {
+  readonly pid: number
+  readonly hostname: string
+  readonly sinceMs: number
+  readonly fence: number
+  readonly heartbeatMs: number
+}
+
+/** What this process can see of a pid: null where it cannot look, undefined where there is no such process. */
+export type ProcessStartOf = (pid: number) => string | null | undefined
+
+export function thisProcess(nowMs: number): OwnerRecord {
+  return {
+    pid: process.pid,
+    processStart: processStartOf(process.pid) ?? null,
+    bootId: textOf(() => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()),
+    pidNamespace: textOf(() => readlinkSync('/proc/self/ns/pid')),
+    hostname: hostname(),
+    sinceMs: nowMs,
+  }
+}
+
+export function isOwnerAlive(
+  owner: OwnerRecord,
+  here: OwnerRecord,
+  heartbeatMs: number,
+  nowMs: number,
+  startOf: ProcessStartOf,
+): boolean {
+  const heartbeatIsFresh = Math.abs(nowMs - heartbeatMs) < OWNER_SILENT_MS
+  const sameProcesses =
+    owner.bootId === here.bootId &&
+    owner.pidNamespace === here.pidNamespace &&
+    // Without /proc the host's name is all there is to go by.
+    (owner.bootId !== null || owner.hostname === here.hostname)
+  if (!sameProcesses) return heartbeatIsFresh
+  const start = startOf(owner.pid)
+  if (start === undefined) return false
+  // The pid exists, but nothing tells whether it is the same process: believe the heartbeat.
+  if (start === null || owner.processStart === null) return heartbeatIsFresh
+  return start === owner.processStart
+}
+
+/** Start time of a live process. A zombie has stopped running: it owns nothing. */
+export function processStartOf(pid: number): string | null | undefined {
+  let stat: string
+  try {
+    stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  } catch {
+    return process.platform === 'linux' ? undefined : existsByName(pid)
+  }
+  return parseProcStat(stat)
+}
+
+/** proc_pid_stat(5): the command in field 2 may hold spaces and parentheses, so fields count from the last `)`. */
+export function parseProcStat(stat: string): string | undefined {
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  const state = fields[0]
+  if (state === 'Z' || state === 'X') return undefined
+  return fields[STARTTIME_FIELD - FIRST_FIELD]
+}
+
+const FIRST_FIELD = 3
+const STARTTIME_FIELD = 22
+
+function existsByName(pid: number): null | undefined {
+  try {
+    process.kill(pid, 0)
+    return null
+  } catch (error) {
+    // EPERM: it exists and is somebody else's.
+    return error instanceof Error && 'code' in error && error.code === 'EPERM' ? null : undefined
+  }
+}
+
+function textOf(read: () => string): string | null {
+  try {
+    return read()
+  } catch {
+    return null
+  }
+}
+
+const HEARTBEAT_FILE = 'owner.json'
+
+/** Replaces the file as a whole: a reader sees the old one or the new one. Not synced; a lost heartbeat is an older one. */
+export function writeHeartbeat(dir: string, heartbeat: Heartbeat): void {
+  const path = join(dir, HEARTBEAT_FILE)
+  const draft = `${path}.${heartbeat.pid}`
+  writeFileSync(draft, `${JSON.stringify(heartbeat)}\n`)
+  renameSync(draft, path)
+}
+
+/** Null: there is none, or it is not readable as one (a power loss may leave it empty). */
+export function readHeartbeat(dir: string): Heartbeat | null {
+  try {
+    const heartbeat: Partial<Heartbeat> = JSON.parse(readFileSync(join(dir, HEARTBEAT_FILE), 'utf8'))
+    return Number.isFinite(heartbeat.heartbeatMs) ? (heartbeat as Heartbeat) : null
+  } catch {
+    return null
+  }
+}
+
+export function storeLocked(dir: string, owner: OwnerRecord, isHere: boolean): MillraceError {
+  const since = new Date(owner.sinceMs).toISOString()
+  const remedy = isHere
+    ? `Stop it (kill ${owner.pid}), or give this one another directory with --data.`
+    : `Stop it there, or give this one another directory with --data. If that machine is gone, wait ${OWNER_SILENT_MS / 1000} s.`
+  return new MillraceError(
+    'STORE_LOCKED',
+    `${dir} is owned by process ${owner.pid} on ${owner.hostname} since ${since}. ${remedy}`,
+    { retryable: true },
+  )
+}

@@ -1,0 +1,103 @@
+/**
+ * A shard's side of the ring to the committer (frames: commit-frames.ts). A push blocks the thread while the ring is
+ * full: that is the backpressure from the disk to the shards, and the log absorbs the rest. Called by one shard only.
+ */
+import type { EntrySink } from '../contract/entries.ts'
+import type { Chain } from '../pipeline/chain.ts'
+import type { RingProducer } from '../ring/spsc-ring.ts'
+import { PAGE_BYTES } from '../state/cells.ts'
+import { assert } from '../util/assert.ts'
+import * as frames from './commit-frames.ts'
+
+/** A committer that takes nothing for this long is dead; the shard stops rather than hang for ever. */
+const ROOM_TIMEOUT_MS = 60_000
+
+const encoder = new TextEncoder()
+
+export class CommitProducer {
+  readonly #ring: RingProducer
+
+  constructor(ring: RingProducer) {
+    this.#ring = ring
+  }
+
+  entriesOf(pipelineId: number, partition: number): EntrySink {
+    return {
+      group: (groupId, key) => this.#group(pipelineId, partition, groupId, key),
+      entry: (kind, seq, causeOffset, eventTimeMs, bytes, length) => {
+        const ring = this.#ring
+        const at = this.#claim(frames.ENTRY_HEADER_BYTES + length, pipelineId, partition)
+        ring.i32[(at + 8) >> 2] = kind
+        ring.i32[(at + 12) >> 2] = length
+        ring.f64[(at + 16) >> 3] = seq
+        ring.f64[(at + 24) >> 3] = causeOffset
+        ring.f64[(at + 32) >> 3] = eventTimeMs
+        ring.u8.set(
+          length === bytes.length ? bytes : bytes.subarray(0, length),
+          at + frames.ENTRY_HEADER_BYTES,
+        )
+        ring.commit(frames.FRAME_ENTRY)
+      },
+    }
+  }
+
+  progress(pipelineId: number, partition: number, chain: Chain): void {
+    const ring = this.#ring
+    const at = this.#claim(frames.PROGRESS_BYTES, pipelineId, partition)
+    const f64At = at >> 3
+    const { ledger } = chain
+    ring.f64[f64At + 1] = chain.position
+    ring.f64[f64At + 2] = chain.nextSeq
+    ring.f64[f64At + 3] = ledger.in
+    ring.f64[f64At + 4] = ledger.windowed
+    ring.f64[f64At + 5] = ledger.filtered
+    ring.f64[f64At + 6] = ledger.late
+    ring.f64[f64At + 7] = ledger.nonFinite
+    ring.commit(frames.FRAME_PROGRESS)
+  }
+
+  checkpoint(pipelineId: number, partition: number, chain: Chain): void {
+    const ring = this.#ring
+    const meta = encoder.encode(
+      chain.snapshot((region, index, cells) => {
+        const at = this.#claim(frames.PAGE_HEADER_BYTES + PAGE_BYTES, pipelineId, partition)
+        ring.i32[(at + 8) >> 2] = region
+        ring.i32[(at + 12) >> 2] = index
+        ring.f64.set(cells, (at + frames.PAGE_HEADER_BYTES) >> 3)
+        ring.commit(frames.FRAME_PAGE)
+      }),
+    )
+    const at = this.#claim(frames.CHECKPOINT_HEADER_BYTES + meta.length, pipelineId, partition)
+    ring.f64[(at + 8) >> 3] = chain.position
+    ring.f64[(at + 16) >> 3] = chain.nextSeq
+    ring.i32[(at + 24) >> 2] = meta.length
+    ring.u8.set(meta, at + frames.CHECKPOINT_HEADER_BYTES)
+    ring.commit(frames.FRAME_CHECKPOINT)
+  }
+
+  done(): void {
+    this.#claim(8, -1, -1)
+    this.#ring.commit(frames.FRAME_DONE)
+  }
+
+  #group(pipelineId: number, partition: number, groupId: number, key: Uint8Array): void {
+    const ring = this.#ring
+    const at = this.#claim(frames.GROUP_HEADER_BYTES + key.length, pipelineId, partition)
+    ring.i32[(at + 8) >> 2] = groupId
+    ring.i32[(at + 12) >> 2] = key.length
+    ring.u8.set(key, at + frames.GROUP_HEADER_BYTES)
+    ring.commit(frames.FRAME_GROUP)
+  }
+
+  #claim(bytes: number, pipelineId: number, partition: number): number {
+    const ring = this.#ring
+    let at = ring.claim(bytes)
+    if (at < 0) {
+      assert(ring.waitForRoom(bytes, ROOM_TIMEOUT_MS), 'the committer takes what shards send', bytes)
+      at = ring.claim(bytes)
+    }
+    ring.i32[at >> 2] = pipelineId
+    ring.i32[(at + 4) >> 2] = partition
+    return at
+  }
+}

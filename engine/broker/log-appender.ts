@@ -1,0 +1,434 @@
+/**
+ * Turns what ingest threads send into record batches of one log transaction: local series ids become log ids, samples
+ * are scattered to their partitions, batches are sealed with offsets, log time and CRC. Used by the log writer thread
+ * only; holds no clock of its own beyond the one it is given, does no I/O but through the LogWriter it is given.
+ *
+ * Guarantees: a request's samples are in one transaction; a series is stored in the transaction that first uses it; an
+ * acknowledgement is handed out only after that transaction returned. Samples of a series that the topic's limit
+ * refuses are left out and counted in the acknowledgement; nothing else is lost with them.
+ */
+import { type BatchHeader, sealBatch } from '../batch/batch-encoder.ts'
+import * as layout from '../batch/layout.ts'
+import { RECORD_END, RECORD_RESUMED, RECORD_SAMPLES, RECORD_TICK } from '../contract/samples.ts'
+import { decodeSeriesKey, partitionOf } from '../series/series-key.ts'
+import type { LogTransaction, LogWriter } from '../store/log-contract.ts'
+import { assert } from '../util/assert.ts'
+import type { Clock } from '../util/clock.ts'
+import { SAMPLES_HEADER_BYTES } from './ingest-frames.ts'
+import type { BoardTopic } from './node-board.ts'
+
+/** Refused series that one acknowledgement names; the others are named when they are sent again. */
+export const REFUSED_IDS_MAX = 1_000
+/** Sealed buffers kept for the next transaction; more are left to the garbage collector. */
+const BUFFERS_KEPT_MAX = 128
+const REFUSED = -1
+
+export interface Acknowledgement {
+  readonly requestId: number
+  samples: number
+  refusedSamples: number
+  /** Local ids of refused series, so that the decoder refuses their next lines by name. */
+  refusedLocalIds: number[]
+}
+
+export interface SealedBatch {
+  readonly topic: BoardTopic
+  readonly partition: number
+  readonly bytes: Uint8Array
+  readonly length: number
+  /** Samples; 0: a control record. */
+  readonly count: number
+}
+
+interface BatchBuffer {
+  readonly bytes: Uint8Array
+  readonly view: DataView
+  readonly f64: Float64Array
+  readonly i32: Int32Array
+}
+
+function makeBatchBuffer(): BatchBuffer {
+  const memory = new ArrayBuffer(layout.BATCH_BYTES_MAX)
+  return {
+    bytes: new Uint8Array(memory),
+    view: new DataView(memory),
+    f64: new Float64Array(memory),
+    i32: new Int32Array(memory),
+  }
+}
+
+/** Columns of samples that wait for their batch, for each partition of one topic: [partition][sample]. */
+class TopicStage {
+  readonly topic: BoardTopic
+  readonly filled: Int32Array
+  readonly timestampsMs: Float64Array
+  readonly values: Float64Array
+  readonly seriesIds: Int32Array
+  readonly nextOffset: Float64Array
+  readonly appendedMs: Float64Array
+  /** Partition by log series id. */
+  partitionOfSeries: Int16Array
+  readonly idOfKey = new Map<string, number>()
+  nextSeriesId: number
+  newKeys: Uint8Array[] = []
+
+  constructor(topic: BoardTopic, writer: LogWriter) {
+    const { partitions, topicId } = topic
+    const capacity = partitions * layout.BATCH_SAMPLES_MAX
+    this.topic = topic
+    this.filled = new Int32Array(partitions)
+    this.timestampsMs = new Float64Array(capacity)
+    this.values = new Float64Array(capacity)
+    this.seriesIds = new Int32Array(capacity)
+    this.nextOffset = new Float64Array(partitions)
+    this.appendedMs = new Float64Array(partitions)
+    for (let partition = 0; partition < partitions; partition++) {
+      this.nextOffset[partition] = writer.endOffset(topicId, partition)
+      this.appendedMs[partition] = writer.appendedMs(topicId, partition)
+    }
+    this.nextSeriesId = writer.nextSeriesId(topicId)
+    this.partitionOfSeries = new Int16Array(Math.max(1024, this.nextSeriesId * 2))
+    const keys = writer.seriesOf(topicId)
+    for (let id = 0; id < keys.length; id++) this.#place(id, keys[id]!)
+  }
+
+  /** Log id of the key, new if need be; REFUSED at the limit. */
+  intern(key: Uint8Array, seriesLimit: number): number {
+    const known = this.idOfKey.get(keyText(key))
+    if (known !== undefined) return known
+    if (this.nextSeriesId >= seriesLimit) return REFUSED
+    const id = this.nextSeriesId++
+    this.#place(id, key)
+    this.newKeys.push(key)
+    return id
+  }
+
+  #place(id: number, key: Uint8Array): void {
+    if (id >= this.partitionOfSeries.length) {
+      const grown = new Int16Array(this.partitionOfSeries.length * 2)
+      grown.set(this.partitionOfSeries)
+      this.partitionOfSeries = grown
+    }
+    this.idOfKey.set(keyText(key), id)
+    const { partitionBy, partitions } = this.topic
+    this.partitionOfSeries[id] = partitionOf(decodeSeriesKey(key), partitionBy, partitions)
+  }
+}
+
+function keyText(key: Uint8Array): string {
+  return Buffer.from(key.buffer, key.byteOffset, key.length).toString('latin1')
+}
+
+/** An ingest thread's local ids of one topic → log ids. */
+class LocalIds {
+  #logIds = new Int32Array(1024)
+  count = 0
+
+  get logIds(): Int32Array {
+    return this.#logIds
+  }
+
+  define(localId: number, logId: number): void {
+    assert(localId === this.count, 'local series ids are defined in order', localId, this.count)
+    if (localId === this.#logIds.length) {
+      const grown = new Int32Array(localId * 2)
+      grown.set(this.#logIds)
+      this.#logIds = grown
+    }
+    this.#logIds[localId] = logId
+    this.count = localId + 1
+  }
+}
+
+export class LogAppender {
+  readonly #writer: LogWriter
+  readonly #clock: Clock
+  readonly #seriesLimit: number
+  readonly #stages = new Map<number, TopicStage>()
+  /** By `source * 65536 + topicId`. */
+  readonly #localIds = new Map<number, LocalIds>()
+  #free: BatchBuffer[] = []
+  #used: BatchBuffer[] = []
+  #sealed: SealedBatch[] = []
+  #acks: Acknowledgement[] = []
+  #open: Acknowledgement | null = null
+  #nowMs = 0
+  /** Samples staged or sealed since the last commit. */
+  pendingSamples = 0
+
+  constructor(options: {
+    writer: LogWriter
+    topics: readonly BoardTopic[]
+    seriesLimit: number
+    clock: Clock
+  }) {
+    this.#writer = options.writer
+    this.#clock = options.clock
+    this.#seriesLimit = options.seriesLimit
+    for (const topic of options.topics) this.#stages.set(topic.topicId, new TopicStage(topic, options.writer))
+  }
+
+  /** A request has begun and not ended: no commit may come between its frames. */
+  get requestOpen(): boolean {
+    return this.#open !== null
+  }
+
+  get hasPending(): boolean {
+    return this.#acks.length > 0 || this.#sealed.length > 0
+  }
+
+  seriesCount(topicId: number): number {
+    return this.#stage(topicId).nextSeriesId
+  }
+
+  define(source: number, topicId: number, localId: number, key: Uint8Array): void {
+    this.#localIdsOf(source, topicId).define(localId, this.#stage(topicId).intern(key, this.#seriesLimit))
+  }
+
+  /** Stages a SAMPLES frame (broker/ingest-frames.ts) at `position` of the ring's views. */
+  samples(source: number, i32: Int32Array, f64: Float64Array, position: number): void {
+    const requestId = f64[position >> 3]!
+    const topicId = i32[(position + 8) >> 2]!
+    const count = i32[(position + 12) >> 2]!
+    const last = i32[(position + 16) >> 2] === 1
+    const timestampsAt = (position + SAMPLES_HEADER_BYTES) >> 3
+    const idsAt = (timestampsAt + 2 * count) * 2
+    const stage = this.#stage(topicId)
+    const { logIds, count: localCount } = this.#localIdsOf(source, topicId)
+    const ack = this.#ackFor(requestId)
+    this.#begin()
+    let from = 0
+    let refused = 0
+    while (from < count) {
+      const to = scatter(stage, logIds, localCount, i32, idsAt, f64, timestampsAt, count, from)
+      if (to < count && logIds[i32[idsAt + to]!] === REFUSED) {
+        refused++
+        this.#refuse(ack, i32[idsAt + to]!)
+        from = to + 1
+      } else {
+        // A partition's batch is full: seal it, go on with the same sample.
+        if (to < count) this.#seal(stage, stage.partitionOfSeries[logIds[i32[idsAt + to]!]!]!)
+        from = to
+      }
+    }
+    ack.samples += count - refused
+    ack.refusedSamples += refused
+    this.pendingSamples += count
+    if (last) this.#close()
+  }
+
+  /** A bounded input ended: every partition of the topic gets an END record. */
+  end(requestId: number, topicId: number): void {
+    this.#ackFor(requestId)
+    this.#begin()
+    const stage = this.#stage(topicId)
+    for (let partition = 0; partition < stage.topic.partitions; partition++) {
+      this.#control(stage, partition, RECORD_END, 0)
+    }
+    this.#close()
+  }
+
+  tick(topicId: number, partition: number): void {
+    this.#begin()
+    this.#control(this.#stage(topicId), partition, RECORD_TICK, 0)
+  }
+
+  /** Every partition that has records is told that the node was down, so that silence then is no one's fault. */
+  resumed(downFromMs: number): void {
+    this.#begin()
+    for (const stage of this.#stages.values()) {
+      for (let partition = 0; partition < stage.topic.partitions; partition++) {
+        if (stage.nextOffset[partition]! > 0) this.#control(stage, partition, RECORD_RESUMED, downFromMs)
+      }
+    }
+  }
+
+  /** Log time of the partition's newest record; -Infinity: none. */
+  appendedMs(topicId: number, partition: number): number {
+    return this.#stage(topicId).appendedMs[partition]!
+  }
+
+  endOffset(topicId: number, partition: number): number {
+    return this.#stage(topicId).nextOffset[partition]!
+  }
+
+  /**
+   * One durable transaction with everything pending. The batches' bytes stay valid until `recycle`, which the caller
+   * calls when it has shown them to the shards.
+   */
+  commit(): { readonly batches: readonly SealedBatch[]; readonly acks: readonly Acknowledgement[] } {
+    assert(this.#open === null, 'a request is committed whole', this.#open?.requestId)
+    for (const stage of this.#stages.values()) this.#sealAll(stage)
+    const batches = this.#sealed
+    this.#writer.transaction((txn) => {
+      for (const stage of this.#stages.values()) putNewSeries(txn, stage)
+      for (const batch of batches) txn.putBatch(batch.bytes.subarray(0, batch.length))
+    })
+    const acks = this.#acks
+    for (const stage of this.#stages.values()) stage.newKeys = []
+    this.#sealed = []
+    this.#acks = []
+    this.pendingSamples = 0
+    return { batches, acks }
+  }
+
+  recycle(): void {
+    for (const buffer of this.#used) if (this.#free.length < BUFFERS_KEPT_MAX) this.#free.push(buffer)
+    this.#used = []
+  }
+
+  #begin(): void {
+    if (!this.hasPending || this.pendingSamples === 0) this.#nowMs = this.#clock.nowMs()
+  }
+
+  #close(): void {
+    assert(this.#open !== null, 'a request ends once')
+    this.#acks.push(this.#open)
+    this.#open = null
+  }
+
+  #ackFor(requestId: number): Acknowledgement {
+    this.#open ??= { requestId, samples: 0, refusedSamples: 0, refusedLocalIds: [] }
+    assert(this.#open.requestId === requestId, 'frames of one request follow each other', requestId)
+    return this.#open
+  }
+
+  #refuse(ack: Acknowledgement, localId: number): void {
+    if (!ack.refusedLocalIds.includes(localId) && ack.refusedLocalIds.length < REFUSED_IDS_MAX) {
+      ack.refusedLocalIds.push(localId)
+    }
+  }
+
+  #stage(topicId: number): TopicStage {
+    const stage = this.#stages.get(topicId)
+    assert(stage !== undefined, 'a frame names a topic of this node', topicId)
+    return stage
+  }
+
+  #localIdsOf(source: number, topicId: number): LocalIds {
+    const key = source * 65536 + topicId
+    let ids = this.#localIds.get(key)
+    if (ids === undefined) {
+      ids = new LocalIds()
+      this.#localIds.set(key, ids)
+    }
+    return ids
+  }
+
+  #sealAll(stage: TopicStage): void {
+    for (let partition = 0; partition < stage.topic.partitions; partition++) {
+      if (stage.filled[partition]! > 0) this.#seal(stage, partition)
+    }
+  }
+
+  #seal(stage: TopicStage, partition: number): void {
+    const count = stage.filled[partition]!
+    const start = partition * layout.BATCH_SAMPLES_MAX
+    const timestampsMs = stage.timestampsMs.subarray(start, start + count)
+    const buffer = this.#takeBuffer()
+    buffer.f64.set(timestampsMs, layout.timestampsAt() >> 3)
+    buffer.f64.set(stage.values.subarray(start, start + count), layout.valuesAt(count) >> 3)
+    buffer.i32.set(stage.seriesIds.subarray(start, start + count), layout.seriesIdsAt(count) >> 2)
+    stage.filled[partition] = 0
+    const { minMs, maxMs } = extent(timestampsMs)
+    this.#push(stage, partition, buffer, RECORD_SAMPLES, count, minMs, maxMs)
+  }
+
+  #control(stage: TopicStage, partition: number, kind: number, downFromMs: number): void {
+    // Samples staged before it come before it.
+    if (stage.filled[partition]! > 0) this.#seal(stage, partition)
+    this.#push(stage, partition, this.#takeBuffer(), kind, 0, downFromMs, 0)
+  }
+
+  #push(
+    stage: TopicStage,
+    partition: number,
+    buffer: BatchBuffer,
+    kind: number,
+    count: number,
+    minTimestampMs: number,
+    maxTimestampMs: number,
+  ): void {
+    const appendedMs = Math.max(this.#nowMs, stage.appendedMs[partition]!)
+    const header: BatchHeader = {
+      kind,
+      topicId: stage.topic.topicId,
+      partition,
+      baseOffset: stage.nextOffset[partition]!,
+      count,
+      minTimestampMs,
+      maxTimestampMs,
+      appendedMs,
+      producerId: 0,
+      producerEpoch: 0,
+      baseSequence: -1,
+    }
+    const length = sealBatch(buffer.bytes, buffer.view, header)
+    stage.nextOffset[partition] = header.baseOffset + layout.offsetsOf(count)
+    stage.appendedMs[partition] = appendedMs
+    this.#sealed.push({ topic: stage.topic, partition, bytes: buffer.bytes, length, count })
+  }
+
+  #takeBuffer(): BatchBuffer {
+    const buffer = this.#free.pop() ?? makeBatchBuffer()
+    this.#used.push(buffer)
+    return buffer
+  }
+}
+
+function putNewSeries(txn: LogTransaction, stage: TopicStage): void {
+  const { newKeys, nextSeriesId } = stage
+  const firstId = nextSeriesId - newKeys.length
+  for (let i = 0; i < newKeys.length; i++) txn.putSeries(stage.topic.topicId, firstId + i, newKeys[i]!)
+}
+
+/**
+ * hot: copies samples [from, count) of a frame to their partitions' columns; stops at, and returns, the first whose
+ * partition is full or whose series is refused.
+ */
+function scatter(
+  stage: TopicStage,
+  logIds: Int32Array,
+  localCount: number,
+  i32: Int32Array,
+  idsAt: number,
+  f64: Float64Array,
+  timestampsAt: number,
+  count: number,
+  from: number,
+): number {
+  const { filled, timestampsMs, values, seriesIds, partitionOfSeries } = stage
+  const capacity = layout.BATCH_SAMPLES_MAX
+  const valuesAt = timestampsAt + count
+  for (let i = from; i < count; i++) {
+    const localId = i32[idsAt + i]!
+    if (localId >= localCount) undefinedSeries(localId)
+    const logId = logIds[localId]!
+    if (logId < 0) return i
+    const partition = partitionOfSeries[logId]!
+    const fill = filled[partition]!
+    if (fill === capacity) return i
+    const at = partition * capacity + fill
+    timestampsMs[at] = f64[timestampsAt + i]!
+    values[at] = f64[valuesAt + i]!
+    seriesIds[at] = logId
+    filled[partition] = fill + 1
+  }
+  return count
+}
+
+function undefinedSeries(localId: number): never {
+  assert(false, 'a series is defined before it is used', localId)
+}
+
+/** hot: least and greatest of a non-empty column. */
+function extent(column: Float64Array): { minMs: number; maxMs: number } {
+  let minMs = column[0]!
+  let maxMs = minMs
+  for (let i = 1; i < column.length; i++) {
+    const value = column[i]!
+    if (value < minMs) minMs = value
+    else if (value > maxMs) maxMs = value
+  }
+  return { minMs, maxMs }
+}

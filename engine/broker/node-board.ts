@@ -1,0 +1,147 @@
+/**
+ * The board: what threads of a node tell each other outside the rings, as numbers in shared memory. Each row has ONE
+ * writer thread; readers may see a value late, never torn (aligned 64-bit stores are single on every platform node
+ * supports). A bell rung after a write makes it visible to whoever wakes by that bell.
+ *
+ * Slots are (topic, partition) pairs, numbered topic by topic in the order the node was started with, and
+ * (pipeline, partition) pairs likewise.
+ */
+import type { PipelinePlan, TopicSpec } from '../contract/plan.ts'
+import { assert } from '../util/assert.ts'
+
+export interface BoardTopic extends TopicSpec {
+  readonly topicId: number
+  /** First slot of its partitions. */
+  readonly slot: number
+}
+
+export interface BoardPipeline {
+  readonly plan: PipelinePlan
+  readonly pipelineId: number
+  readonly topic: BoardTopic
+  /** First slot of its partitions. */
+  readonly slot: number
+}
+
+const CONTROL_WORDS = 4
+const PHASE_AT = 0
+const CHECKPOINT_EPOCH_AT = 1
+const PUBLISHED_AT = 2
+
+/** How a node stops: each phase ends one kind of thread, in the direction in which data flows. */
+export const PHASE_RUNNING = 0
+/** Nothing more comes in: the log writer commits what is in its rings and ends. */
+export const PHASE_WRITER_ENDS = 1
+/** Shards write their last checkpoint and end. */
+export const PHASE_SHARDS_END = 2
+/** The committer commits what is left and ends. */
+export const PHASE_COMMITTER_ENDS = 3
+
+export interface BoardBuffers {
+  readonly control: SharedArrayBuffer
+  readonly topicRows: SharedArrayBuffer
+  readonly pipelineRows: SharedArrayBuffer
+  readonly gauges: SharedArrayBuffer
+  readonly topicSlots: number
+  readonly pipelineSlots: number
+}
+
+export function createBoard(topicSlots: number, pipelineSlots: number): BoardBuffers {
+  return {
+    control: new SharedArrayBuffer(CONTROL_WORDS * 4),
+    topicRows: new SharedArrayBuffer(3 * 8 * Math.max(1, topicSlots)),
+    pipelineRows: new SharedArrayBuffer(3 * 8 * Math.max(1, pipelineSlots)),
+    gauges: new SharedArrayBuffer(8 * 8),
+    topicSlots,
+    pipelineSlots,
+  }
+}
+
+export class Board {
+  /** By topic slot; written by the log writer: next offset, all below it is durable. */
+  readonly logEnd: Float64Array
+  /** By topic slot; written by the shard that owns the partition: log time at which it wants a tick. */
+  readonly deadlineMs: Float64Array
+  /** By topic slot; written by the committer: no pipeline needs an offset below it again. */
+  readonly lowWater: Float64Array
+  /** By pipeline slot; written by the committer: everything before it is in committed results. */
+  readonly committed: Float64Array
+  /** By pipeline slot; written by the shard: offset it has processed up to. */
+  readonly processed: Float64Array
+  /** By pipeline slot; written by the shard: watermark, NaN before the first sample. */
+  readonly watermarkMs: Float64Array
+  /** 0: bytes of the log; written by the log writer. */
+  readonly gauges: Float64Array
+  readonly #control: Int32Array
+
+  constructor(buffers: BoardBuffers) {
+    const { topicSlots, pipelineSlots } = buffers
+    this.#control = new Int32Array(buffers.control)
+    this.logEnd = new Float64Array(buffers.topicRows, 0, topicSlots)
+    this.deadlineMs = new Float64Array(buffers.topicRows, 8 * topicSlots, topicSlots)
+    this.lowWater = new Float64Array(buffers.topicRows, 16 * topicSlots, topicSlots)
+    this.committed = new Float64Array(buffers.pipelineRows, 0, pipelineSlots)
+    this.processed = new Float64Array(buffers.pipelineRows, 8 * pipelineSlots, pipelineSlots)
+    this.watermarkMs = new Float64Array(buffers.pipelineRows, 16 * pipelineSlots, pipelineSlots)
+    this.gauges = new Float64Array(buffers.gauges)
+  }
+
+  get phase(): number {
+    // acquire: a request to stop; partner: enter().
+    return Atomics.load(this.#control, PHASE_AT)
+  }
+
+  /** Ring the bells of whom it concerns afterwards. */
+  enter(phase: number): void {
+    // publish: the request to stop; partner: phase.
+    Atomics.store(this.#control, PHASE_AT, phase)
+  }
+
+  /** Call between plain writes to rows and the ring of a bell: bells publish nothing themselves. */
+  publish(): void {
+    // publish: rows written so far; partner: the bell's own acquire on the waking side.
+    Atomics.add(this.#control, PUBLISHED_AT, 1)
+  }
+
+  get checkpointEpoch(): number {
+    // acquire: which checkpoint is asked for; partner: askCheckpoint().
+    return Atomics.load(this.#control, CHECKPOINT_EPOCH_AT)
+  }
+
+  askCheckpoint(): number {
+    // publish: the next checkpoint is due; partner: checkpointEpoch.
+    return Atomics.add(this.#control, CHECKPOINT_EPOCH_AT, 1) + 1
+  }
+}
+
+export const GAUGE_LOG_BYTES = 0
+/** 1: the log is over its bound and what is left is still needed: producers must wait. Written by the log writer. */
+export const GAUGE_LOG_HELD_BACK = 1
+
+/** Numbers the slots of topics and pipelines, in the order given. */
+export function layOutTopics(topics: readonly (TopicSpec & { readonly topicId: number })[]): BoardTopic[] {
+  let slot = 0
+  return topics.map((topic) => {
+    const placed = { ...topic, slot }
+    slot += topic.partitions
+    return placed
+  })
+}
+
+export function layOutPipelines(
+  plans: readonly { readonly plan: PipelinePlan; readonly pipelineId: number }[],
+  topics: readonly BoardTopic[],
+): BoardPipeline[] {
+  let slot = 0
+  return plans.map(({ plan, pipelineId }) => {
+    const topic = topics.find((candidate) => candidate.name === plan.topic.name)
+    assert(topic !== undefined, "a pipeline's topic exists before its threads do", plan.name, plan.topic.name)
+    const placed = { plan, pipelineId, topic, slot }
+    slot += topic.partitions
+    return placed
+  })
+}
+
+export function slotCount(rows: readonly { readonly slot: number; readonly partitions: number }[]): number {
+  return rows.reduce((sum, row) => Math.max(sum, row.slot + row.partitions), 0)
+}

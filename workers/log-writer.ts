@@ -1,0 +1,225 @@
+/**
+ * The log writer thread: the only writer of the log environment. It drains the ingest rings, commits many requests in
+ * one durable transaction, shows the batches to the shards, and acknowledges. It never waits for a shard: where a
+ * shard's ring has no room the batch is skipped, and the shard reads it from the log. It blocks in its bell only, for a
+ * bounded time, since ticks and retention go by the clock.
+ */
+
+import { FRAME_DEFINE, FRAME_END, FRAME_SAMPLES, readDefinitions } from '../engine/broker/ingest-frames.ts'
+import { LogAppender, type SealedBatch } from '../engine/broker/log-appender.ts'
+import { Board, GAUGE_LOG_BYTES, GAUGE_LOG_HELD_BACK, PHASE_RUNNING } from '../engine/broker/node-board.ts'
+import * as catalog from '../engine/metrics/catalog.ts'
+import { ThreadMetrics } from '../engine/metrics/thread-metrics.ts'
+import { Doorbell } from '../engine/ring/doorbell.ts'
+import { RingConsumer, RingProducer } from '../engine/ring/spsc-ring.ts'
+import type { LogWriter } from '../engine/store/log-contract.ts'
+import { openLogWriter } from '../engine/store/log-store.ts'
+import { assert } from '../engine/util/assert.ts'
+import { systemClock } from '../engine/util/clock.ts'
+import type { AckMessage, LogWriterWiring } from './wiring.ts'
+
+/** Samples after which a transaction is closed though more are waiting: about 5 MB. */
+const TRANSACTION_SAMPLES_MAX = 262_144
+/** Ticks are late by at most this; an idle writer wakes this often and does nothing. */
+const SLEEP_MS_MAX = 25
+const RETENTION_EVERY_MS = 1_000
+
+export async function runLogWriter(wiring: LogWriterWiring): Promise<void> {
+  const writer = openLogWriter({ dir: wiring.dir, fence: wiring.fence })
+  const thread = new LogWriterThread(wiring, writer)
+  thread.run()
+  await writer.close()
+  wiring.port.close()
+}
+
+class LogWriterThread {
+  readonly #wiring: LogWriterWiring
+  readonly #writer: LogWriter
+  readonly #appender: LogAppender
+  readonly #board: Board
+  readonly #bell: Doorbell
+  readonly #rings: readonly RingConsumer[]
+  readonly #shards: readonly RingProducer[]
+  readonly #shardBells: readonly Doorbell[]
+  readonly #metrics: ThreadMetrics
+  /** Shards whose ring was full when last tried. */
+  readonly #skipping: boolean[]
+  #retainedAtMs = 0
+
+  constructor(wiring: LogWriterWiring, writer: LogWriter) {
+    this.#wiring = wiring
+    this.#writer = writer
+    this.#board = new Board(wiring.board)
+    this.#appender = new LogAppender({
+      writer,
+      topics: wiring.topics,
+      seriesLimit: wiring.seriesLimit,
+      clock: systemClock,
+    })
+    this.#metrics = new ThreadMetrics(wiring.metrics)
+    this.#bell = new Doorbell(wiring.bell)
+    this.#rings = wiring.ingestRings.map(
+      (ring, i) => new RingConsumer(ring, new Doorbell(wiring.ingestRoomBells[i]!)),
+    )
+    this.#shardBells = wiring.shardBells.map((bell) => new Doorbell(bell))
+    this.#shards = wiring.shardRings.map((ring, i) => new RingProducer(ring, this.#shardBells[i]!))
+    this.#skipping = this.#shards.map(() => false)
+  }
+
+  run(): void {
+    if (this.#wiring.downFromMs !== null) this.#appender.resumed(this.#wiring.downFromMs)
+    this.#commit()
+    for (;;) {
+      const ending = this.#board.phase !== PHASE_RUNNING
+      this.#metrics.set(catalog.THREAD_HEARTBEAT, systemClock.nowMs() / 1_000)
+      this.#drain()
+      this.#tick()
+      if (this.#appender.hasPending || this.#appender.pendingSamples > 0) this.#commit()
+      else if (ending) return
+      else this.#sleep()
+      this.#retain()
+    }
+  }
+
+  /** Stages what is in the rings, ring by ring, whole requests only. */
+  #drain(): void {
+    for (let source = 0; source < this.#rings.length; source++) {
+      const ring = this.#rings[source]!
+      while (this.#appender.pendingSamples < TRANSACTION_SAMPLES_MAX || this.#appender.requestOpen) {
+        const kind = ring.peek()
+        if (kind < 0) {
+          if (!this.#appender.requestOpen) break
+          this.#awaitFrame(ring)
+          continue
+        }
+        this.#take(source, ring, kind)
+        ring.release()
+      }
+    }
+  }
+
+  #take(source: number, ring: RingConsumer, kind: number): void {
+    const appender = this.#appender
+    if (kind === FRAME_SAMPLES) appender.samples(source, ring.i32, ring.f64, ring.position)
+    else if (kind === FRAME_DEFINE) {
+      readDefinitions(ring.i32, ring.u8, ring.position, (topicId, localId, key) => {
+        appender.define(source, topicId, localId, key)
+      })
+    } else {
+      assert(kind === FRAME_END, 'an ingest frame has a known kind', kind)
+      appender.end(ring.f64[ring.position >> 3]!, ring.i32[(ring.position + 8) >> 2]!)
+    }
+  }
+
+  /** The rest of an open request is on its way: its sender pushes it without waiting for anything but room. */
+  #awaitFrame(ring: RingConsumer): void {
+    const ticket = this.#bell.prepare()
+    if (ring.peek() >= 0) this.#bell.cancel()
+    else this.#bell.wait(ticket, SLEEP_MS_MAX)
+  }
+
+  /** Quiet partitions whose shard waits for log time get a tick. */
+  #tick(): void {
+    const nowMs = systemClock.nowMs()
+    const { deadlineMs } = this.#board
+    for (const topic of this.#wiring.topics) {
+      for (let partition = 0; partition < topic.partitions; partition++) {
+        const dueMs = deadlineMs[topic.slot + partition]!
+        if (dueMs <= nowMs && this.#appender.appendedMs(topic.topicId, partition) < dueMs) {
+          this.#appender.tick(topic.topicId, partition)
+        }
+      }
+    }
+  }
+
+  #commit(): void {
+    const startedMs = systemClock.monotonicMs()
+    const { batches, acks } = this.#appender.commit()
+    const metrics = this.#metrics
+    metrics.observe(catalog.LOG_COMMIT_DURATION, (systemClock.monotonicMs() - startedMs) / 1_000)
+    metrics.add(catalog.LOG_TRANSACTION_REQUESTS, acks.length)
+    for (const batch of batches) {
+      const row = this.#topicRow(batch)
+      metrics.add(catalog.LOG_SAMPLES, batch.count, row)
+      metrics.add(catalog.LOG_BATCHES, 1, row)
+      metrics.add(catalog.LOG_BYTES, batch.length)
+      this.#show(batch)
+    }
+    this.#publishEnds()
+    this.#appender.recycle()
+    if (acks.length > 0) {
+      const seriesCounts = this.#wiring.topics.map((topic) => this.#appender.seriesCount(topic.topicId))
+      const message: AckMessage = { acks, seriesCounts }
+      this.#wiring.port.postMessage(message)
+    }
+  }
+
+  #topicRow({ topic }: SealedBatch): number {
+    return this.#wiring.topics.indexOf(topic)
+  }
+
+  #show({ topic, partition, bytes, length }: SealedBatch): void {
+    const shard = (topic.slot + partition) % this.#shards.length
+    const ring = this.#shards[shard]!
+    const at = ring.claim(length)
+    // No room: the shard sees the gap in offsets and reads the log.
+    if (at < 0) {
+      if (!this.#skipping[shard]) this.#metrics.add(catalog.RING_SKIPS, 1)
+      this.#skipping[shard] = true
+      this.#metrics.add(catalog.RING_SKIPPED_BATCHES, 1)
+      return
+    }
+    this.#skipping[shard] = false
+    ring.u8.set(bytes.subarray(0, length), at)
+    ring.commit(0)
+  }
+
+  /** After the batches were shown: a shard that sees the end and not the batch knows that it was skipped. */
+  #publishEnds(): void {
+    const { logEnd, gauges } = this.#board
+    for (const [row, topic] of this.#wiring.topics.entries()) {
+      this.#metrics.set(catalog.LOG_SERIES, this.#appender.seriesCount(topic.topicId), row)
+      for (let partition = 0; partition < topic.partitions; partition++) {
+        logEnd[topic.slot + partition] = this.#appender.endOffset(topic.topicId, partition)
+      }
+    }
+    gauges[GAUGE_LOG_BYTES] = this.#writer.bytes
+    this.#metrics.set(catalog.LOG_SIZE, this.#writer.bytes)
+    this.#board.publish()
+    for (const bell of this.#shardBells) bell.ring()
+  }
+
+  #sleep(): void {
+    const ticket = this.#bell.prepare()
+    if (this.#board.phase !== PHASE_RUNNING || this.#rings.some((ring) => ring.peek() >= 0)) {
+      this.#bell.cancel()
+      return
+    }
+    this.#bell.wait(ticket, SLEEP_MS_MAX)
+  }
+
+  #retain(): void {
+    const nowMs = systemClock.nowMs()
+    if (nowMs - this.#retainedAtMs < RETENTION_EVERY_MS) return
+    const { lowWater, gauges } = this.#board
+    const slotOf = new Map(this.#wiring.topics.map((topic) => [topic.topicId, topic.slot]))
+    const report = this.#writer.retain({
+      nowMs,
+      ageMsMax: this.#wiring.retentionAgeMs,
+      bytesMax: this.#wiring.retentionBytes,
+      // A topic that no pipeline of this node reads is bound by age and size only.
+      lowWater: (topicId, partition) => {
+        const slot = slotOf.get(topicId)
+        return slot === undefined ? Infinity : lowWater[slot + partition]!
+      },
+    })
+    // More to delete: go on at once, between transactions, so that ingest is not held up by one long deletion.
+    this.#retainedAtMs = report.more ? 0 : nowMs
+    gauges[GAUGE_LOG_BYTES] = this.#writer.bytes
+    gauges[GAUGE_LOG_HELD_BACK] = report.heldBack ? 1 : 0
+    for (const { topicId, batches } of report.deleted) {
+      const row = this.#wiring.topics.findIndex((topic) => topic.topicId === topicId)
+      if (row >= 0) this.#metrics.add(catalog.LOG_RETIRED_BATCHES, batches, row)
+    }
+  }
+}

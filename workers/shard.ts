@@ -1,0 +1,294 @@
+/**
+ * A shard thread: the chains of its partitions. Its ring is a window on the log's tail; a chain's position is the truth:
+ * a frame that continues it is processed where it lies, an older one is passed over, and whoever is behind reads the
+ * log. It never reads a clock for a decision: log time is in the records.
+ *
+ * Results leave by a ring to the committer; when that is full the shard waits, bounded only by the committer's health:
+ * the log absorbs what comes in meanwhile.
+ */
+import { BatchView } from '../engine/batch/batch-view.ts'
+import { BATCH_BYTES_MAX } from '../engine/batch/layout.ts'
+import { CommitProducer } from '../engine/broker/commit-producer.ts'
+import { Board, type BoardPipeline, PHASE_SHARDS_END } from '../engine/broker/node-board.ts'
+import type { Ledger } from '../engine/contract/entries.ts'
+import type { Labels } from '../engine/contract/samples.ts'
+import * as catalog from '../engine/metrics/catalog.ts'
+import { ThreadMetrics } from '../engine/metrics/thread-metrics.ts'
+import { Chain } from '../engine/pipeline/chain.ts'
+import { Doorbell } from '../engine/ring/doorbell.ts'
+import { RingConsumer, RingProducer } from '../engine/ring/spsc-ring.ts'
+import { decodeSeriesKey } from '../engine/series/series-key.ts'
+import type { LogReader } from '../engine/store/log-contract.ts'
+import { openLogReader } from '../engine/store/log-store.ts'
+import type { StateReader } from '../engine/store/state-contract.ts'
+import { openStateReader } from '../engine/store/state-store.ts'
+import { assert } from '../engine/util/assert.ts'
+import { systemClock } from '../engine/util/clock.ts'
+import { registry } from '../operators/registry.ts'
+import type { ShardWiring } from './wiring.ts'
+
+/** Frames taken from the ring before results are reported and laggards get their turn. */
+const FRAMES_A_TURN = 64
+/** Batches that a chain which is behind reads from the log in one turn. */
+const CATCH_UP_BATCHES_A_TURN = 64
+const SLEEP_MS_MAX = 1_000
+
+interface Seat {
+  /** Row of the pipeline in the metrics. */
+  readonly row: number
+  /** The ledger as last counted. */
+  readonly counted: Ledger
+  readonly chain: Chain
+  readonly pipeline: BoardPipeline
+  readonly partition: number
+  readonly topicSlot: number
+  readonly pipelineSlot: number
+  /** What the committer has been told. */
+  reportedPosition: number
+  checkpointedPosition: number
+  /** A frame came that lies beyond its position: it must read the log. */
+  behind: boolean
+}
+
+export async function runShard(wiring: ShardWiring): Promise<void> {
+  const log = openLogReader({ dir: wiring.dir })
+  const state = openStateReader({ dir: wiring.dir })
+  const thread = new ShardThread(wiring, log, state)
+  await state.close()
+  thread.run()
+  await log.close()
+}
+
+class ShardThread {
+  readonly #board: Board
+  readonly #bell: Doorbell
+  readonly #ring: RingConsumer
+  readonly #commits: CommitProducer
+  readonly #log: LogReader
+  readonly #live: BatchView
+  readonly #readBuffer = new ArrayBuffer((BATCH_BYTES_MAX + 7) & ~7)
+  readonly #readView = new BatchView(this.#readBuffer)
+  readonly #seats: Seat[] = []
+  readonly #metrics: ThreadMetrics
+  readonly #pipelines: readonly BoardPipeline[]
+  /** Seats by topic id and partition: `topicId * 65536 + partition`. */
+  readonly #seatsAt = new Map<number, Seat[]>()
+  /** Log ends as they were before the ring was last drained. */
+  readonly #endsSeen: Float64Array
+  #checkpointEpoch: number
+
+  constructor(wiring: ShardWiring, log: LogReader, state: StateReader) {
+    this.#board = new Board(wiring.board)
+    this.#metrics = new ThreadMetrics(wiring.metrics)
+    this.#pipelines = wiring.pipelines
+    this.#bell = new Doorbell(wiring.bell)
+    this.#ring = new RingConsumer(wiring.ring)
+    this.#live = new BatchView(wiring.ring)
+    const ring = new RingProducer(
+      wiring.commitRing,
+      new Doorbell(wiring.committerBell),
+      new Doorbell(wiring.commitRoomBell),
+    )
+    this.#commits = new CommitProducer(ring)
+    this.#log = log
+    this.#endsSeen = new Float64Array(this.#board.logEnd.length)
+    this.#checkpointEpoch = this.#board.checkpointEpoch
+    for (const pipeline of wiring.pipelines) {
+      const { topic } = pipeline
+      for (let partition = 0; partition < topic.partitions; partition++) {
+        if ((topic.slot + partition) % wiring.shardCount === wiring.shard)
+          this.#seat(pipeline, partition, state)
+      }
+    }
+  }
+
+  run(): void {
+    for (const seat of this.#seats) this.#publishSeat(seat)
+    this.#publishDeadlines()
+    for (;;) {
+      const ending = this.#board.phase >= PHASE_SHARDS_END
+      this.#endsSeen.set(this.#board.logEnd)
+      const drained = this.#takeLive()
+      const caughtUp = this.#catchUp(drained)
+      this.#report()
+      const epoch = this.#board.checkpointEpoch
+      if (ending || epoch !== this.#checkpointEpoch) {
+        this.#checkpointEpoch = epoch
+        this.#checkpoint()
+      }
+      if (ending) {
+        this.#commits.done()
+        return
+      }
+      if (drained && caughtUp) this.#sleep()
+    }
+  }
+
+  #seat(pipeline: BoardPipeline, partition: number, state: StateReader): void {
+    const { topic, plan, pipelineId } = pipeline
+    const chain = new Chain({
+      plan,
+      registry,
+      partition,
+      labelsOf: (seriesId) => this.#labelsOf(topic.topicId, seriesId),
+      sink: this.#commits.entriesOf(pipelineId, partition),
+      startOffset: this.#log.startOffset(topic.topicId, partition),
+    })
+    const checkpoint = state.checkpoint(pipelineId, partition)
+    if (checkpoint !== null) {
+      chain.restore(checkpoint.meta, state.pages(pipelineId, partition), (groupId) => {
+        const key = state.groupKey(pipelineId, partition, groupId)
+        assert(key !== null, 'a checkpoint uses groups that were committed', plan.name, partition, groupId)
+        return key
+      })
+      assert(
+        chain.position === checkpoint.position,
+        'a checkpoint stands for its position',
+        plan.name,
+        partition,
+      )
+    }
+    const seat: Seat = {
+      row: this.#pipelines.indexOf(pipeline),
+      counted: { ...chain.ledger },
+      chain,
+      pipeline,
+      partition,
+      topicSlot: topic.slot + partition,
+      pipelineSlot: pipeline.slot + partition,
+      reportedPosition: -1,
+      checkpointedPosition: checkpoint === null ? -1 : checkpoint.position,
+      behind: true,
+    }
+    this.#seats.push(seat)
+    const key = topic.topicId * 65536 + partition
+    const there = this.#seatsAt.get(key)
+    if (there === undefined) this.#seatsAt.set(key, [seat])
+    else there.push(seat)
+  }
+
+  #labelsOf(topicId: number, seriesId: number): Labels {
+    const key = this.#log.seriesKey(topicId, seriesId)
+    assert(key !== null, 'a series is stored before its samples are seen', topicId, seriesId)
+    return decodeSeriesKey(key)
+  }
+
+  /** True: the ring is empty now. */
+  #takeLive(): boolean {
+    const ring = this.#ring
+    for (let frames = 0; frames < FRAMES_A_TURN; frames++) {
+      if (ring.peek() < 0) return true
+      const view = this.#live.point(ring.position)
+      const seats = this.#seatsAt.get(view.topicId * 65536 + view.partition)
+      if (seats !== undefined) {
+        for (const seat of seats) {
+          const { position } = seat.chain
+          if (position === view.baseOffset) seat.chain.process(view)
+          else if (position < view.baseOffset) seat.behind = true
+        }
+      }
+      ring.release()
+    }
+    return ring.peek() < 0
+  }
+
+  /** True: nobody is behind what was durable before the ring was drained. */
+  #catchUp(drained: boolean): boolean {
+    let caughtUp = true
+    for (const seat of this.#seats) {
+      const endOffset = this.#endsSeen[seat.topicSlot]!
+      // While frames are left, one of them may be what the seat wants next; if it fell behind, none is.
+      if (!drained && !seat.behind) continue
+      let batches = 0
+      while (seat.chain.position < endOffset && batches++ < CATCH_UP_BATCHES_A_TURN) this.#readOne(seat)
+      if (seat.chain.position < endOffset) caughtUp = false
+      else seat.behind = false
+    }
+    return caughtUp
+  }
+
+  #readOne(seat: Seat): void {
+    const { topicId } = seat.pipeline.topic
+    const length = this.#log.read(topicId, seat.partition, seat.chain.position, this.#readBuffer)
+    assert(length > 0, 'a durable batch can be read', topicId, seat.partition, seat.chain.position)
+    this.#metrics.add(catalog.CATCH_UP_READS, 1, seat.row)
+    seat.chain.process(this.#readView.point(0))
+  }
+
+  #report(): void {
+    let moved = false
+    for (const seat of this.#seats) {
+      if (seat.chain.position === seat.reportedPosition) continue
+      this.#commits.progress(seat.pipeline.pipelineId, seat.partition, seat.chain)
+      seat.reportedPosition = seat.chain.position
+      this.#count(seat)
+      this.#publishSeat(seat)
+      moved = true
+    }
+    this.#metrics.set(catalog.THREAD_HEARTBEAT, systemClock.nowMs() / 1_000)
+    if (!moved) return
+    this.#publishDeadlines()
+    for (let row = 0; row < this.#pipelines.length; row++) this.#gauge(row)
+  }
+
+  #count({ chain, counted, row }: Seat): void {
+    const { ledger } = chain
+    const metrics = this.#metrics
+    metrics.add(catalog.PIPELINE_SAMPLES_IN, ledger.in - counted.in, row)
+    metrics.add(catalog.PIPELINE_SAMPLES, ledger.windowed - counted.windowed, row, 'windowed')
+    metrics.add(catalog.PIPELINE_SAMPLES, ledger.filtered - counted.filtered, row, 'filtered')
+    metrics.add(catalog.PIPELINE_SAMPLES, ledger.late - counted.late, row, 'late')
+    metrics.add(catalog.PIPELINE_SAMPLES, ledger.nonFinite - counted.nonFinite, row, 'non_finite')
+    Object.assign(counted, ledger)
+  }
+
+  /** Lag, watermark and groups of one pipeline over this shard's partitions. */
+  #gauge(row: number): void {
+    let lag = 0
+    let watermarkMs = Infinity
+    let groups = 0
+    for (const seat of this.#seats) {
+      if (seat.row !== row) continue
+      lag += Math.max(0, this.#board.logEnd[seat.topicSlot]! - seat.chain.position)
+      if (seat.chain.watermarkMs > -Infinity) watermarkMs = Math.min(watermarkMs, seat.chain.watermarkMs)
+      groups += seat.chain.groupCount
+    }
+    this.#metrics.set(catalog.PIPELINE_LAG, lag, row)
+    this.#metrics.set(catalog.PIPELINE_GROUPS, groups, row)
+    if (watermarkMs < Infinity) this.#metrics.set(catalog.PIPELINE_WATERMARK, watermarkMs / 1_000, row)
+  }
+
+  #publishSeat(seat: Seat): void {
+    this.#board.processed[seat.pipelineSlot] = seat.chain.position
+    this.#board.watermarkMs[seat.pipelineSlot] = seat.chain.watermarkMs
+  }
+
+  #publishDeadlines(): void {
+    for (const seats of this.#seatsAt.values()) {
+      let deadlineMs = Infinity
+      for (const seat of seats) deadlineMs = Math.min(deadlineMs, seat.chain.deadlineMs)
+      this.#board.deadlineMs[seats[0]!.topicSlot] = deadlineMs
+    }
+    this.#board.publish()
+  }
+
+  /** Each partition's state is a function of its own log, so each is cut by itself, between two records. */
+  #checkpoint(): void {
+    for (const seat of this.#seats) {
+      if (seat.chain.position === seat.checkpointedPosition) continue
+      this.#commits.checkpoint(seat.pipeline.pipelineId, seat.partition, seat.chain)
+      seat.checkpointedPosition = seat.chain.position
+    }
+  }
+
+  #sleep(): void {
+    const ticket = this.#bell.prepare()
+    const idle =
+      this.#ring.peek() < 0 &&
+      this.#board.phase < PHASE_SHARDS_END &&
+      this.#board.checkpointEpoch === this.#checkpointEpoch &&
+      this.#seats.every((seat) => seat.chain.position >= this.#board.logEnd[seat.topicSlot]!)
+    if (idle) this.#bell.wait(ticket, SLEEP_MS_MAX)
+    else this.#bell.cancel()
+  }
+}

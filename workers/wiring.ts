@@ -1,0 +1,98 @@
+/**
+ * What a thread is given when it starts: shared memory, ports and plain data. Built by node.ts, read by the entries.
+ * Everything here crosses postMessage, so it holds no class and no function.
+ */
+import type { MessagePort } from 'node:worker_threads'
+import type { BoardBuffers, BoardPipeline, BoardTopic } from '../engine/broker/node-board.ts'
+import type { WireError } from '../engine/contract/errors.ts'
+
+export interface SharedWiring {
+  readonly dir: string
+  readonly fence: number
+  readonly board: BoardBuffers
+  readonly topics: readonly BoardTopic[]
+  readonly pipelines: readonly BoardPipeline[]
+  /** This thread's own row of counters. */
+  readonly metrics: SharedArrayBuffer
+}
+
+export interface LogWriterWiring extends SharedWiring {
+  /** One ring an ingest thread, drained in this order. */
+  readonly ingestRings: readonly SharedArrayBuffer[]
+  /** Rung when an ingest ring has room again. */
+  readonly ingestRoomBells: readonly SharedArrayBuffer[]
+  readonly bell: SharedArrayBuffer
+  readonly shardRings: readonly SharedArrayBuffer[]
+  readonly shardBells: readonly SharedArrayBuffer[]
+  readonly port: MessagePort
+  readonly seriesLimit: number
+  readonly retentionAgeMs: number
+  readonly retentionBytes: number
+  /** Last known sign of life before this start; null: a new store. */
+  readonly downFromMs: number | null
+}
+
+export interface ShardWiring extends SharedWiring {
+  readonly shard: number
+  readonly shardCount: number
+  readonly ring: SharedArrayBuffer
+  readonly bell: SharedArrayBuffer
+  readonly commitRing: SharedArrayBuffer
+  readonly commitRoomBell: SharedArrayBuffer
+  readonly committerBell: SharedArrayBuffer
+}
+
+export interface CommitterWiring extends SharedWiring {
+  /** One ring a shard, drained in this order. */
+  readonly rings: readonly SharedArrayBuffer[]
+  readonly roomBells: readonly SharedArrayBuffer[]
+  readonly bell: SharedArrayBuffer
+  readonly shardBells: readonly SharedArrayBuffer[]
+  /** To and from the sink thread. */
+  readonly port: MessagePort
+  readonly commitMs: number
+  readonly checkpointMs: number
+  readonly retentionAgeMs: number
+}
+
+export interface SinkWiring extends SharedWiring {
+  /** To and from the committer. */
+  readonly port: MessagePort
+  readonly committerBell: SharedArrayBuffer
+  /** To and from the main thread. */
+  readonly control: MessagePort
+}
+
+/** Log writer → main: one a transaction. */
+export interface AckMessage {
+  readonly acks: readonly {
+    readonly requestId: number
+    readonly samples: number
+    readonly refusedSamples: number
+    readonly refusedLocalIds: readonly number[]
+  }[]
+  readonly seriesCounts: readonly number[]
+}
+
+/** Committer → sinks. */
+export interface CommittedMessage {
+  readonly committed: true
+  /** Sink progress that is durable now. */
+  readonly remembered: readonly number[]
+}
+
+/** Sinks → committer. */
+export interface RememberMessage {
+  readonly request: number
+  readonly pipelineId: number
+  readonly sink: string
+  readonly json: string
+  /** Lowest seq still wanted, by partition. */
+  readonly wanted: Readonly<Record<string, number>>
+}
+
+/** Sinks ↔ main. */
+export type SinkControl = { readonly type: 'stop' } | { readonly type: 'drain'; readonly request: number }
+export type SinkReport =
+  | { readonly type: 'drained'; readonly request: number }
+  | { readonly type: 'warning'; readonly error: WireError }

@@ -33,7 +33,7 @@ export interface SinkStatus {
   readonly kind: string
   readonly guarantee: Sink['guarantee']
   readonly state: SinkState
-  /** Records the sink has taken since the start of the process; dead letters among them. */
+  /** Records the sink has taken since the start of the process, without dead letters. */
   readonly delivered: number
   readonly retries: number
   readonly deadLetters: number
@@ -238,15 +238,17 @@ export class SinkFeeder {
 
   async #deliver(sink: Sink, records: readonly SinkRecord[]): Promise<void> {
     const { pipeline, plan, metrics } = this.#options
+    const deadBefore = this.#deadLetters
     await this.#retrying(async () => {
       if (sink.guarantee === 'transactional') this.#token = await sink.write(records)
       else if (sink.guarantee === 'idempotent') await sink.upsert(records)
       else await sink.send(records)
     })
-    this.#delivered += records.length
+    const delivered = records.length - (this.#deadLetters - deadBefore)
+    this.#delivered += delivered
     this.#unremembered = 'records'
     this.#options.cursor.settle()
-    metrics.delivered(pipeline, plan.name, records.length)
+    metrics.delivered(pipeline, plan.name, delivered)
   }
 
   async #retrying<T>(attempt: () => Promise<T>): Promise<T> {

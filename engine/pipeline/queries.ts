@@ -1,0 +1,287 @@
+/**
+ * Answers the questions of engine/contract/queries.ts from what is committed: the state store, the log's ends, and what
+ * the supervisor knows of running pipelines. A query is bounded: it reads at most SCANNED_ROWS_MAX rows, and hands out a
+ * cursor where that did not suffice, with the rows it has, be they none. Called by the HTTP server; changes nothing.
+ */
+import type { Alert } from '../contract/alert.ts'
+import type { Ledger } from '../contract/entries.ts'
+import { MillraceError } from '../contract/errors.ts'
+import type { PipelinePlan } from '../contract/plan.ts'
+import type { LateBody, ResultBody, SinkFeed, SinkRecord } from '../contract/plugins.ts'
+import {
+  type AlertHistoryQuery,
+  type AlertRow,
+  type AlertsQuery,
+  type LateQuery,
+  type LateRow,
+  type NodeStatus,
+  type Page,
+  type PartitionStatus,
+  type PipelineState,
+  type PipelineStatus,
+  QUERY_ROWS_MAX,
+  type Queries,
+  type ResultRow,
+  type ResultsQuery,
+} from '../contract/queries.ts'
+import type { Labels } from '../contract/samples.ts'
+import { encodeSeriesKey, partitionOf } from '../series/series-key.ts'
+import type { LogReader } from '../store/log-contract.ts'
+import type { PipelineRecord, StateReader } from '../store/state-contract.ts'
+import { EntryDecoder } from './entry-decoder.ts'
+import { entryLabels } from './outbox.ts'
+import { decodeCursor, encodeCursor, queryDigest, type RowPosition } from './query-cursor.ts'
+import { firstResultSeq, mergeRows, type RowQuery } from './row-merge.ts'
+
+/** Decoders kept, one a pipeline; beyond it all are made anew. */
+const DECODERS_MAX = 256
+/** Current alerts in one answer; the oldest come first. */
+export const ALERTS_MAX = 10_000
+
+/** What only the running process knows. */
+export interface LiveNode {
+  pipeline(name: string): { readonly state: PipelineState; readonly problem: string | null }
+  watermarkMs(pipelineId: number, partition: number): number | null
+  status(): Promise<NodeStatus>
+}
+
+export interface QuerySources {
+  readonly state: Pick<
+    StateReader,
+    'pipelines' | 'pipeline' | 'progress' | 'entries' | 'groupKey' | 'alerts' | 'seqRange'
+  >
+  readonly log: Pick<LogReader, 'endOffset' | 'seriesKey' | 'topicOf'>
+  readonly live: LiveNode
+}
+
+export function createQueries(sources: QuerySources): Queries {
+  return new StoredQueries(sources)
+}
+
+interface KnownPipeline {
+  readonly id: number
+  readonly plan: PipelinePlan
+  readonly decoder: EntryDecoder
+}
+
+interface RowsAsked {
+  readonly limit: number
+  readonly cursor?: string
+  readonly fromMs?: number
+  readonly toMs?: number
+  readonly group?: Labels
+}
+
+class StoredQueries implements Queries {
+  readonly #sources: QuerySources
+  readonly #known = new Map<string, KnownPipeline>()
+
+  constructor(sources: QuerySources) {
+    this.#sources = sources
+  }
+
+  async results(query: ResultsQuery): Promise<Page<ResultRow>> {
+    const pipeline = this.#pipeline(query.pipeline)
+    const { decoder } = pipeline
+    const group = wantedLabels(query.group)
+    const page = await this.#page('results', pipeline, query, {
+      wants: (partition, entry, row) =>
+        group.length === 0 || hasLabels(decoder.groupOf(partition, entry, row), group),
+      accepts: ({ body }) => inRange((body as ResultBody).windowEndMs, query),
+      eventTimeMs: (record) => (record.body as ResultBody).windowEndMs,
+      sortKey: (record) => encodeSeriesKey((record.body as ResultBody).group),
+      endMs: query.toMs ?? Number.POSITIVE_INFINITY,
+    })
+    return {
+      cursor: page.cursor,
+      rows: page.records.map(({ id, partition, body }) => ({ id, partition, ...(body as ResultBody) })),
+    }
+  }
+
+  async alerts(query: AlertsQuery): Promise<readonly Alert[]> {
+    const { state } = this.#sources
+    const records = query.pipeline === undefined ? state.pipelines() : [this.#pipeline(query.pipeline)]
+    return records
+      .flatMap(({ id }) => this.#currentAlerts(id))
+      .filter((alert) => query.state === undefined || alert.state === query.state)
+      .sort((a, b) => a.sinceMs - b.sinceMs || (a.id < b.id ? -1 : 1))
+      .slice(0, ALERTS_MAX)
+  }
+
+  async alertHistory(query: AlertHistoryQuery): Promise<Page<AlertRow>> {
+    const group = wantedLabels(query.group)
+    const page = await this.#page('alerts', this.#pipeline(query.pipeline), query, {
+      wants: () => true,
+      accepts: ({ body }) => {
+        const alert = body as Alert
+        if (query.state !== undefined && alert.state !== query.state) return false
+        return hasLabels(alert.group, group) && inRange(alert.atMs, query)
+      },
+      eventTimeMs: (record) => (record.body as Alert).atMs,
+      sortKey: (record) => encodeSeriesKey((record.body as Alert).group),
+      endMs: Number.POSITIVE_INFINITY,
+    })
+    return {
+      cursor: page.cursor,
+      rows: page.records.map(({ id, partition, body }) => ({ ...(body as Alert), entry: id, partition })),
+    }
+  }
+
+  async late(query: LateQuery): Promise<Page<LateRow>> {
+    const page = await this.#page('late', this.#pipeline(query.pipeline), query, {
+      wants: () => true,
+      accepts: ({ body }) => inRange((body as LateBody).timestampMs, query),
+      eventTimeMs: (record) => (record.body as LateBody).timestampMs,
+      sortKey: (record) => encodeSeriesKey((record.body as LateBody).series),
+      endMs: Number.POSITIVE_INFINITY,
+    })
+    return {
+      cursor: page.cursor,
+      rows: page.records.map(({ id, partition, body }) => ({ id, partition, ...(body as LateBody) })),
+    }
+  }
+
+  async pipelines(): Promise<readonly PipelineStatus[]> {
+    return this.#sources.state.pipelines().map((record) => this.#status(record))
+  }
+
+  status(): Promise<NodeStatus> {
+    return this.#sources.live.status()
+  }
+
+  async #page(
+    feed: SinkFeed,
+    pipeline: KnownPipeline,
+    asked: RowsAsked & { readonly state?: string },
+    how: Omit<RowQuery, 'state' | 'decoder' | 'pipelineId' | 'feed'>,
+  ): Promise<{ records: readonly SinkRecord[]; cursor: string | null }> {
+    const { limit, cursor, fromMs, toMs, group, state } = asked
+    if (!Number.isInteger(limit) || limit < 1 || limit > QUERY_ROWS_MAX) {
+      const message = `A limit of ${limit} rows is not possible. Write a whole number from 1 to ${QUERY_ROWS_MAX}.`
+      throw new MillraceError('INPUT_INVALID', message)
+    }
+    const { id, plan, decoder } = pipeline
+    const labels = wantedLabels(group)
+    const digest = queryDigest([feed, id, fromMs ?? null, toMs ?? null, state ?? null, labels])
+    const partitions = partitionsOf(plan, feed === 'late' ? undefined : group)
+    const starts =
+      cursor === undefined
+        ? this.#starts(feed, pipeline, partitions, fromMs)
+        : decodeCursor(cursor, digest, plan.topic.partitions)
+    const query: RowQuery = { ...how, state: this.#sources.state, decoder, pipelineId: id, feed }
+    const merged = await mergeRows(query, partitions, starts, limit)
+    return {
+      records: merged.records,
+      cursor: merged.positions === null ? null : encodeCursor(digest, merged.positions),
+    }
+  }
+
+  /** Results are in order of window end and can be searched; alerts (log time) and late samples are not. */
+  #starts(
+    feed: SinkFeed,
+    { id, plan }: KnownPipeline,
+    partitions: readonly number[],
+    fromMs: number | undefined,
+  ): RowPosition[] {
+    const starts = Array.from({ length: plan.topic.partitions }, () => ({ seq: 0, row: 0 }))
+    if (feed !== 'results' || fromMs === undefined) return starts
+    for (const partition of partitions) {
+      starts[partition] = { seq: firstResultSeq(this.#sources.state, id, partition, fromMs), row: 0 }
+    }
+    return starts
+  }
+
+  #pipeline(name: string): KnownPipeline {
+    const record = this.#sources.state.pipeline(name)
+    if (record !== null) return this.#knownOf(record)
+    const names = this.#sources.state.pipelines().map((known) => known.name)
+    const remedy = names.length === 0 ? 'There are none yet.' : `There are: ${names.join(', ')}.`
+    throw new MillraceError('PIPELINE_INVALID', `There is no pipeline ${JSON.stringify(name)}. ${remedy}`)
+  }
+
+  #knownOf(record: PipelineRecord): KnownPipeline {
+    const key = `${record.id}/${record.planHash}`
+    const known = this.#known.get(key)
+    if (known !== undefined) return known
+    const plan = JSON.parse(record.planJson) as PipelinePlan
+    const { state, log } = this.#sources
+    const seriesKey = (_topic: string, seriesId: number): Uint8Array | null =>
+      log.seriesKey(record.topicId, seriesId)
+    const decoder = new EntryDecoder(plan, entryLabels(state, seriesKey, { id: record.id, plan }))
+    const made: KnownPipeline = { id: record.id, plan, decoder }
+    if (this.#known.size >= DECODERS_MAX) this.#known.clear()
+    this.#known.set(key, made)
+    return made
+  }
+
+  #currentAlerts(pipelineId: number): readonly Alert[] {
+    return this.#sources.state.alerts(pipelineId).map(({ json }) => JSON.parse(json) as Alert)
+  }
+
+  #status(record: PipelineRecord): PipelineStatus {
+    const { live, state, log } = this.#sources
+    const { plan } = this.#knownOf(record)
+    const ledger: Ledger = { in: 0, windowed: 0, filtered: 0, late: 0, nonFinite: 0 }
+    const partitions: PartitionStatus[] = []
+    for (let partition = 0; partition < plan.topic.partitions; partition++) {
+      const progress = state.progress(record.id, partition)
+      const position = progress?.position ?? 0
+      const endOffset = log.endOffset(record.topicId, partition)
+      partitions.push({
+        partition,
+        position,
+        endOffset,
+        lag: Math.max(0, endOffset - position),
+        watermarkMs: live.watermarkMs(record.id, partition),
+      })
+      if (progress !== null) addLedger(ledger, progress.ledger)
+    }
+    const alerts = this.#currentAlerts(record.id)
+    const firing = alerts.filter((alert) => alert.state === 'firing').length
+    return {
+      name: record.name,
+      topic: record.topic,
+      ...live.pipeline(record.name),
+      plan,
+      partitions,
+      ledger,
+      alertsPending: alerts.length - firing,
+      alertsFiring: firing,
+    }
+  }
+}
+
+/** All partitions, or the one that alone can hold groups with these labels. */
+function partitionsOf(plan: PipelinePlan, group: Labels | undefined): readonly number[] {
+  const { partitions, partitionBy } = plan.topic
+  const decided =
+    group !== undefined &&
+    partitionBy !== null &&
+    partitionBy.length > 0 &&
+    partitionBy.every((label) => Object.hasOwn(group, label) && group[label] !== '')
+  if (decided) return [partitionOf(group, partitionBy, partitions)]
+  return Array.from({ length: partitions }, (_, partition) => partition)
+}
+
+type WantedLabels = readonly (readonly [label: string, value: string])[]
+
+function wantedLabels(group: Labels | undefined): WantedLabels {
+  return Object.entries(group ?? {}).sort(([a], [b]) => (a < b ? -1 : 1))
+}
+
+/** A label that is absent and one that is empty are the same. */
+function hasLabels(labels: Labels, wanted: WantedLabels): boolean {
+  return wanted.every(([label, value]) => (Object.hasOwn(labels, label) ? labels[label] : '') === value)
+}
+
+function inRange(timeMs: number, { fromMs, toMs }: RowsAsked | LateQuery): boolean {
+  return timeMs >= (fromMs ?? Number.NEGATIVE_INFINITY) && timeMs < (toMs ?? Number.POSITIVE_INFINITY)
+}
+
+function addLedger(sum: Ledger, part: Ledger): void {
+  sum.in += part.in
+  sum.windowed += part.windowed
+  sum.filtered += part.filtered
+  sum.late += part.late
+  sum.nonFinite += part.nonFinite
+}

@@ -57,14 +57,15 @@ export async function openStore(options: { readonly dir: string; readonly clock?
     throw mismatch(dir, `${statePath} exists, but ${logPath} does not`)
   }
   const log = openEnv(logPath, null)
-  let state: StoreEnv | null = null
+  const opened = [log]
   try {
     const here = thisProcess(clock.nowMs())
     checkFormat(log, dir)
     const claim = claimLog(log, dir, here, clock)
     try {
       // Opened only by the owner: what it finds or makes there is nobody else's.
-      state = openEnv(statePath, null)
+      const state = openEnv(statePath, null)
+      opened.push(state)
       checkFormat(state, dir)
       const isComplete = log.get(log.meta, COMPLETE_KEY) !== null
       const identity = agreeOnIdentity(log, state, dir, isComplete)
@@ -87,8 +88,7 @@ export async function openStore(options: { readonly dir: string; readonly clock?
       throw error
     }
   } catch (error) {
-    await log.close()
-    await state?.close()
+    for (const env of opened) await env.close()
     throw error
   }
 }

@@ -1,0 +1,246 @@
+/**
+ * The contract suite of detectors: every plug-in of the kind runs it over several sets of options. What it holds: state
+ * is in the cells and nowhere else, scoring changes nothing, broken values never reach the cells, and a verdict keeps to
+ * the convention (0 at the expected value, 1 at the band's edge, above 1 anomalous, NaN while it cannot judge).
+ */
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import type { Fault } from '../../engine/contract/errors.ts'
+import type { Detector, DetectorPlugin, SilenceDetector, Verdict } from '../../engine/contract/plugins.ts'
+
+export interface DetectorSuite<O> {
+  readonly plugin: DetectorPlugin<O>
+  /** As people write them; each goes through the whole suite. Choose short warm-ups, so that series get judged. */
+  readonly options: readonly unknown[]
+}
+
+interface Point {
+  readonly timeMs: number
+  readonly value: number
+}
+
+const SENTINEL = 12_345.678
+/** Row starts, so that nothing depends on where a row lies. */
+const AT = 3
+
+export function describeDetector<O>({ plugin, options }: DetectorSuite<O>): void {
+  describe(`${plugin.kind} keeps the contract of detectors`, () => {
+    test('says what it is, where it comes from and what it costs', () => {
+      expect(plugin.kind).toMatch(/^[a-z][A-Za-z]*$/)
+      expect(plugin.summary.length).toBeGreaterThan(10)
+      expect(plugin.source).toMatch(/cells a group/)
+    })
+
+    test('refuses an option it does not know', () => {
+      const faults: Fault[] = []
+      expect(plugin.options.parse({ noSuchOption: 1 }, 'place', faults)).toBeUndefined()
+      expect(faults.map((fault) => fault.place)).toContain('place.noSuchOption')
+    })
+
+    test('has a line of help for every option', () => {
+      for (const { name, type, meaning } of plugin.options.help) {
+        expect(name).toMatch(/^[a-z][A-Za-z]*$/)
+        expect(type).not.toBe('')
+        expect(meaning).not.toBe('')
+      }
+    })
+
+    describe.each(options.map((written) => ({ written, name: JSON.stringify(written) })))(
+      'with $name',
+      ({ written }) => {
+        const make = (): Detector => plugin.create(parsed(plugin, written))
+
+        test('is of the subject it declares, and says how many cells it has', () => {
+          const detector = make()
+          expect(detector.subject).toBe(plugin.subject)
+          expect(Number.isInteger(detector.width)).toBe(true)
+          expect(plugin.source).toContain(`${detector.width} cells a group`)
+        })
+
+        test('a copy of the cells, at any cut and in any row, goes on with the same verdicts', () => {
+          fc.assert(fc.property(series(), (points) => holdsStateInCells(make, points)))
+        })
+
+        test("scoring changes no cell, and learning only the row's own", () => {
+          fc.assert(fc.property(series(), (points) => touchesOnlyItsRow(make(), points)))
+        })
+
+        test('extreme values leave no NaN or infinity in the cells, and every verdict keeps the convention', () => {
+          fc.assert(fc.property(extremeSeries(), (points) => staysFinite(make(), points)))
+        })
+
+        test('gives a reason that a person can read', () => {
+          fc.assert(fc.property(series(), (points) => givesReasons(make(), points)))
+        })
+
+        if (plugin.subject === 'silence') {
+          test('the score passes 1 exactly when the group counts as silent', () => {
+            fc.assert(fc.property(series(), (points) => agreesOnSilence(make() as SilenceDetector, points)))
+          })
+        }
+      },
+    )
+  })
+}
+
+/** Options as the plug-in's own spec reads them. */
+export function parsed<O>(plugin: DetectorPlugin<O>, written: unknown): O {
+  const faults: Fault[] = []
+  const read = plugin.options.parse(written, plugin.kind, faults)
+  expect(faults).toEqual([])
+  return read as O
+}
+
+export function newVerdict(): Verdict {
+  return { score: NaN, expected: NaN, lower: NaN, upper: NaN, cleared: false, direction: 1 }
+}
+
+/** Level, noise and now and then a spike or a new level; times irregular, sometimes equal. */
+function series(): fc.Arbitrary<Point[]> {
+  const step = fc.record({
+    afterMs: fc.oneof(
+      { weight: 8, arbitrary: fc.integer({ min: 900, max: 1_100 }) },
+      { weight: 1, arbitrary: fc.nat(600_000) },
+    ),
+    noise: fc.double({ min: -1, max: 1, noNaN: true }),
+    jump: fc.oneof(
+      { weight: 20, arbitrary: fc.constant(0) },
+      { weight: 1, arbitrary: fc.integer({ min: -500, max: 500 }) },
+    ),
+  })
+  return fc
+    .record({
+      level: fc.constantFrom(0, 1, -20, 1e9),
+      spread: fc.constantFrom(0, 1e-3, 1),
+      steps: fc.array(step, { minLength: 40, maxLength: 120 }),
+    })
+    .map(({ level, spread, steps }) => {
+      let timeMs = 1_700_000_000_000
+      return steps.map(({ afterMs, noise, jump }) => {
+        timeMs += afterMs
+        return { timeMs, value: level + noise * spread + jump }
+      })
+    })
+}
+
+/** Any double at all, and runs of the largest. Infinities too: a window's sum may overflow. */
+function extremeSeries(): fc.Arbitrary<Point[]> {
+  const largest = fc.constantFrom(
+    Number.MAX_VALUE,
+    -Number.MAX_VALUE,
+    Number.MIN_VALUE,
+    0,
+    Infinity,
+    -Infinity,
+    1e-300,
+  )
+  const value = fc.oneof(fc.double({ noNaN: true }), largest)
+  return fc.array(fc.tuple(fc.nat(100_000), value), { minLength: 30, maxLength: 80 }).map((steps) => {
+    let timeMs = 0
+    return steps.map(([afterMs, value]) => {
+      timeMs += afterMs
+      return { timeMs, value }
+    })
+  })
+}
+
+/** One step as the engine makes it; for silence, the value is how long ago the last sample was. */
+function step(detector: Detector, cells: Float64Array, at: number, point: Point, verdict: Verdict): void {
+  if (detector.subject === 'silence') {
+    const gapMs = Math.abs(point.value) * 1_000
+    detector.score(cells, at, point.timeMs, gapMs, verdict)
+    ;(detector as SilenceDetector).arrived(cells, at, gapMs)
+    return
+  }
+  detector.score(cells, at, point.timeMs, point.value, verdict)
+  detector.learn(cells, at, point.timeMs, point.value, verdict)
+}
+
+function holdsStateInCells(make: () => Detector, points: readonly Point[]): void {
+  const lasting = make()
+  const cells = new Float64Array(AT + lasting.width)
+  let copy = new Float64Array(lasting.width)
+  for (const point of points) {
+    const verdict = newVerdict()
+    // What is left over from another row's verdict must not show.
+    const other: Verdict = { score: 7, expected: 7, lower: 7, upper: 7, cleared: true, direction: -1 }
+    step(lasting, cells, AT, point, verdict)
+    step(make(), copy, 0, point, other)
+    expect(other).toEqual(verdict)
+    copy = copy.slice()
+    expect(copy).toEqual(cells.slice(AT))
+  }
+}
+
+function touchesOnlyItsRow(detector: Detector, points: readonly Point[]): void {
+  const cells = new Float64Array(2 * AT + detector.width).fill(SENTINEL)
+  cells.fill(0, AT, AT + detector.width)
+  const verdict = newVerdict()
+  for (const point of points) {
+    const before = cells.slice()
+    detector.score(cells, AT, point.timeMs, point.value, newVerdict())
+    expect(cells).toEqual(before)
+    step(detector, cells, AT, point, verdict)
+    expect([...cells.slice(0, AT), ...cells.slice(AT + detector.width)]).toEqual(Array(2 * AT).fill(SENTINEL))
+  }
+}
+
+function staysFinite(detector: Detector, points: readonly Point[]): void {
+  const cells = new Float64Array(detector.width)
+  const verdict = newVerdict()
+  for (const point of points) {
+    step(detector, cells, 0, point, verdict)
+    expect(cells.every(Number.isFinite)).toBe(true)
+    keepsConvention(verdict)
+  }
+}
+
+function keepsConvention(verdict: Verdict): void {
+  const { score, expected, lower, upper, cleared, direction } = verdict
+  expect([1, -1]).toContain(direction)
+  if (Number.isNaN(score)) {
+    expect(cleared).toBe(false)
+    return
+  }
+  expect(score).toBeGreaterThanOrEqual(0)
+  expect(score).toBeLessThan(Infinity)
+  expect(lower).toBeLessThanOrEqual(upper)
+  if (!Number.isNaN(expected)) {
+    expect(expected).toBeGreaterThanOrEqual(lower)
+    expect(expected).toBeLessThanOrEqual(upper)
+  }
+  if (score > 1) expect(cleared).toBe(false)
+}
+
+function givesReasons(detector: Detector, points: readonly Point[]): void {
+  const cells = new Float64Array(detector.width)
+  const verdict = newVerdict()
+  for (const point of points) {
+    step(detector, cells, 0, point, verdict)
+    if (Number.isNaN(verdict.score)) continue
+    const value = detector.subject === 'silence' ? Math.abs(point.value) * 1_000 : point.value
+    const reason = detector.reason('latency', value, verdict)
+    expect(reason).not.toMatch(/NaN|undefined|Infinity|null/)
+    expect(reason.length).toBeGreaterThan(10)
+  }
+}
+
+function agreesOnSilence(detector: SilenceDetector, points: readonly Point[]): void {
+  const cells = new Float64Array(detector.width)
+  const verdict = newVerdict()
+  for (const point of points) {
+    step(detector, cells, 0, point, verdict)
+    const silentMs = detector.silentAfterMs(cells, 0)
+    expect(silentMs).toBeGreaterThan(0)
+    detector.score(cells, 0, point.timeMs, silentMs === Infinity ? 1e15 : silentMs, verdict)
+    if (silentMs === Infinity) expect(verdict.score).toBeNaN()
+    else {
+      expect(verdict.score).toBeGreaterThan(1)
+      expect(verdict.cleared).toBe(false)
+      detector.score(cells, 0, point.timeMs, silentMs - 1, verdict)
+      expect(verdict.score).toBeLessThanOrEqual(1)
+      detector.score(cells, 0, point.timeMs, 0, verdict)
+      expect(verdict).toMatchObject({ score: 0, cleared: true })
+    }
+  }
+}

@@ -1,0 +1,32 @@
+/** Drives a value detector over a series as the engine does, for the detectors' own tests. */
+import type { DetectorPlugin, Verdict } from '../../engine/contract/plugins.ts'
+import { newVerdict, parsed } from './describe-detector.ts'
+
+export interface SeriesJudge {
+  /** Judges and learns one value, the interval after the one before. */
+  next(value: number): Verdict
+  /** Judges and learns as many values. */
+  run(values: number, of: (index: number) => number): readonly Verdict[]
+  /** Lets time pass without values. */
+  pause(ms: number): void
+}
+
+export function judgeSeries<O>(plugin: DetectorPlugin<O>, written: unknown, everyMs = 1_000): SeriesJudge {
+  const detector = plugin.create(parsed(plugin, written))
+  const cells = new Float64Array(detector.width)
+  let timeMs = 1_700_000_000_000
+  const next = (value: number): Verdict => {
+    timeMs += everyMs
+    const verdict = newVerdict()
+    detector.score(cells, 0, timeMs, value, verdict)
+    detector.learn(cells, 0, timeMs, value, verdict)
+    return verdict
+  }
+  return {
+    next,
+    run: (values, of) => Array.from({ length: values }, (_, i) => next(of(i))),
+    pause: (ms) => {
+      timeMs += ms
+    },
+  }
+}

@@ -1,0 +1,105 @@
+/**
+ * Query strings of the JSON API, read into the questions of engine/contract/queries.ts. Every fault of a string is
+ * found, and all are told at once. Times are epoch milliseconds, ISO 8601, or how long ago: `-15m`.
+ */
+import { knownRemedy } from '../config/did-you-mean.ts'
+import { readDurationMs } from '../config/units.ts'
+import type { AlertState } from '../contract/alert.ts'
+import type { Fault } from '../contract/errors.ts'
+import { QUERY_ROWS_DEFAULT, QUERY_ROWS_MAX } from '../contract/queries.ts'
+import type { Labels } from '../contract/samples.ts'
+
+const ALERT_STATES: readonly AlertState[] = ['pending', 'firing', 'resolved']
+const GROUP_PREFIX = 'group.'
+const TIME_REMEDY =
+  'Give epoch milliseconds, a date such as "2026-01-31T12:00:00Z", or how long ago, such as "-15m".'
+
+export class QueryParams {
+  readonly faults: Fault[] = []
+  readonly #search: URLSearchParams
+  readonly #known = new Set<string>()
+  readonly #nowMs: number
+
+  constructor(query: string, nowMs: number) {
+    this.#search = new URLSearchParams(query)
+    this.#nowMs = nowMs
+  }
+
+  text(name: string): string | undefined {
+    this.#known.add(name)
+    const value = this.#search.get(name)
+    if (value === null || value !== '') return value ?? undefined
+    this.#fault(name, value, 'is empty', 'Give a value, or leave the parameter out.')
+    return undefined
+  }
+
+  required(name: string, remedy: string): string {
+    const value = this.text(name)
+    if (value === undefined && !this.#search.has(name)) this.#fault(name, undefined, 'is missing', remedy)
+    return value ?? ''
+  }
+
+  timeMs(name: string): number | undefined {
+    const value = this.text(name)
+    if (value === undefined) return undefined
+    const ms = this.#readTimeMs(value)
+    if (ms === null) this.#fault(name, value, 'is not a time', TIME_REMEDY)
+    return ms ?? undefined
+  }
+
+  limit(): number {
+    const value = this.text('limit')
+    if (value === undefined) return QUERY_ROWS_DEFAULT
+    const rows = /^\d+$/.test(value) ? Number(value) : 0
+    if (rows >= 1 && rows <= QUERY_ROWS_MAX) return rows
+    this.#fault('limit', value, 'is not a number of rows', `Give a whole number from 1 to ${QUERY_ROWS_MAX}.`)
+    return QUERY_ROWS_DEFAULT
+  }
+
+  state(): AlertState | undefined {
+    const value = this.text('state')
+    if (value === undefined) return undefined
+    const state = ALERT_STATES.find((each) => each === value)
+    if (state === undefined) {
+      this.#fault('state', value, 'is not a state of alerts', knownRemedy(value, ALERT_STATES))
+    }
+    return state
+  }
+
+  /** `group.LABEL=VALUE`, as often as there are labels. */
+  group(): Labels | undefined {
+    const labels: [string, string][] = []
+    for (const [name, value] of this.#search) {
+      if (!name.startsWith(GROUP_PREFIX)) continue
+      this.#known.add(name)
+      labels.push([name.slice(GROUP_PREFIX.length), value])
+    }
+    this.#known.add(`${GROUP_PREFIX}LABEL`)
+    return labels.length === 0 ? undefined : Object.fromEntries(labels)
+  }
+
+  /** After all the others: whatever was not asked for is a slip of the pen. */
+  end(): readonly Fault[] {
+    for (const name of new Set(this.#search.keys())) {
+      if (this.#known.has(name)) continue
+      this.#fault(name, this.#search.get(name), 'is not a parameter here', knownRemedy(name, this.#known))
+    }
+    return this.faults
+  }
+
+  #readTimeMs(value: string): number | null {
+    if (/^\d+(\.\d+)?$/.test(value)) return Number(value)
+    if (value.startsWith('-')) {
+      const reading = readDurationMs(value.slice(1))
+      return 'value' in reading ? this.#nowMs - reading.value : null
+    }
+    // Without a zone a date would mean the server's, which the asker may not know.
+    if (!/^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2}))?$/.test(value)) return null
+    const ms = Date.parse(value)
+    return Number.isNaN(ms) ? null : ms
+  }
+
+  #fault(place: string, value: unknown, problem: string, remedy: string): void {
+    this.faults.push({ place, value, problem, remedy })
+  }
+}

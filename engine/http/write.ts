@@ -1,0 +1,244 @@
+/**
+ * The write handler of both dialects: admit, hand over chunks, wait until durable, answer. Nothing of a body that is
+ * refused, corrupt or cut off is stored. Everything a request costs beyond its bytes happens here: keep it small.
+ */
+import { describeValue } from '../contract/errors.ts'
+import type { Ingest, IngestRequest, IngestResult, LinePrecision, Refusal } from '../contract/ingest.ts'
+import {
+  HTTP_IN_FLIGHT_BYTES,
+  INGEST_BYTES,
+  INGEST_DURATION,
+  INGEST_FAULTS,
+  INGEST_LINES,
+  INGEST_REFUSED,
+  INGEST_REQUESTS,
+  INGEST_SAMPLES,
+  INGEST_STRING_FIELDS,
+} from '../metrics/catalog.ts'
+import type { ThreadMetrics } from '../metrics/thread-metrics.ts'
+import type { Clock } from '../util/clock.ts'
+import { BodyIntake, encodingOf, type InFlight, type Taker } from './body-intake.ts'
+import {
+  answerOf,
+  type ErrorAnswer,
+  type Exchange,
+  errorAnswer,
+  JSON_TYPE,
+  send,
+  sendUnread,
+} from './exchange.ts'
+import { type HttpLimits, RETRY_AFTER_SECONDS } from './limits.ts'
+import { INFLUXDB_VERSION } from './probes.ts'
+import { type WrittenAnswer, writeError, writeProblem } from './write-answer.ts'
+import { type Dialect, readWriteParams } from './write-params.ts'
+
+export interface WriteContext {
+  readonly ingest: Ingest
+  readonly counters: ThreadMetrics
+  readonly limits: HttpLimits
+  readonly inFlight: InFlight
+  readonly clock: Clock
+  /** A programmer's error: the client got a 500. */
+  readonly defect: (error: unknown) => void
+}
+
+type RefusalReason = (typeof INGEST_REFUSED.values)[number]
+type Outcome = (typeof INGEST_REQUESTS.values)[number]
+
+const NO_CONTENT_HEADERS = { 'X-Influxdb-Version': INFLUXDB_VERSION } as const
+const NOT_DURABLE_HEADERS = { ...NO_CONTENT_HEADERS, 'X-Millrace-Durable': 'false' } as const
+
+export function handleWrite(context: WriteContext, dialect: Dialect, exchange: Exchange): void {
+  new WriteRequest(context, dialect, exchange).run()
+}
+
+/** Counts a request that was turned away before it came here. */
+export function countRefused(counters: ThreadMetrics, reason: RefusalReason): void {
+  counters.add(INGEST_REFUSED, 1, 0, reason)
+  counters.add(INGEST_REQUESTS, 1, 0, 'refused')
+}
+
+class WriteRequest implements Taker {
+  readonly #context: WriteContext
+  readonly #dialect: Dialect
+  readonly #exchange: Exchange
+  readonly #startedMs: number
+  #intake: BodyIntake | null = null
+  #request: IngestRequest | null = null
+  #topic = ''
+  #precision: LinePrecision = 'ns'
+
+  constructor(context: WriteContext, dialect: Dialect, exchange: Exchange) {
+    this.#context = context
+    this.#dialect = dialect
+    this.#exchange = exchange
+    this.#startedMs = context.clock.monotonicMs()
+  }
+
+  run(): void {
+    const { limits, inFlight } = this.#context
+    const { req, res, expectsContinue } = this.#exchange
+    const refusal = this.#refusal()
+    if (refusal !== null) {
+      this.#refuse(refusal.reason, refusal.answer)
+      return
+    }
+    const intake = new BodyIntake(req, this, limits, inFlight)
+    const tooMuch = intake.admit()
+    if (tooMuch !== null) {
+      this.#refuse(reasonOf(tooMuch), tooMuch)
+      return
+    }
+    this.#intake = intake
+    this.#showInFlight()
+    if (expectsContinue) res.writeContinue()
+    intake.start(encodingOf(req) ?? 'identity')
+  }
+
+  /** What the head alone decides. */
+  #refusal(): { readonly reason: RefusalReason; readonly answer: ErrorAnswer } | null {
+    const { req, query } = this.#exchange
+    const params = readWriteParams(this.#dialect, query)
+    if (params.faults !== null) {
+      const answer = errorAnswer(400, 'INPUT_INVALID', 'the query string', { faults: params.faults })
+      return { reason: 'parameters', answer }
+    }
+    this.#topic = params.topic
+    this.#precision = params.precision
+    const refusal = this.#context.ingest.admission(params.topic)
+    if (refusal !== null) return refusalAnswer(refusal)
+    if (encodingOf(req) === null) {
+      const got = describeValue(req.headers['content-encoding'])
+      const text = `Content-Encoding ${got} is not read here. Send the body plain or with gzip.`
+      const headers = { 'Accept-Encoding': 'gzip, identity' }
+      return { reason: 'encoding', answer: errorAnswer(415, 'INPUT_INVALID', text, { headers }) }
+    }
+    return null
+  }
+
+  take(chunk: Uint8Array): void {
+    this.#begun().write(chunk)
+  }
+
+  ended(): void {
+    if (this.#intake!.bytes === 0) this.#endedEmpty()
+    else this.#finish().catch((error: unknown) => this.failed(error))
+  }
+
+  /** InfluxDB 1.8 takes an empty body as nothing to do, 2.7 as a mistake. */
+  #endedEmpty(): void {
+    if (this.#dialect === 'v1') {
+      this.#stored(true)
+      return
+    }
+    this.#outcome('malformed')
+    const text = 'writing requires points: the body is empty.'
+    this.#answer(writeError('v2', errorAnswer(400, 'INPUT_INVALID', text)))
+  }
+
+  refused(answer: ErrorAnswer): void {
+    this.#request?.abort()
+    this.#refuse(reasonOf(answer), answer)
+  }
+
+  broken(): void {
+    this.#request?.abort()
+    this.#outcome('aborted')
+    this.#release()
+  }
+
+  /** Before or while the body is read. */
+  #refuse(reason: RefusalReason, answer: ErrorAnswer): void {
+    countRefused(this.#context.counters, reason)
+    this.#release()
+    const { status, body, headers } = writeError(this.#dialect, answer)
+    sendUnread(this.#exchange, status, body, headers)
+  }
+
+  async #finish(): Promise<void> {
+    const result = await this.#begun().finish()
+    this.#count(result)
+    const problem = writeProblem(this.#dialect, this.#topic, result)
+    if (problem !== null) {
+      const stored = result.report.samples - (result.refusedSeries?.samples ?? 0)
+      this.#outcome(stored > 0 ? 'partial' : 'malformed')
+      this.#answer(problem)
+      return
+    }
+    this.#stored(result.durable)
+  }
+
+  #stored(durable: boolean): void {
+    this.#outcome('stored')
+    this.#release()
+    const { res } = this.#exchange
+    if (res.destroyed) return
+    res.writeHead(204, durable ? NO_CONTENT_HEADERS : NOT_DURABLE_HEADERS)
+    res.end()
+  }
+
+  /** Not before there is something to decode: a client that sends a head and then nothing holds no decoder. */
+  #begun(): IngestRequest {
+    this.#request ??= this.#context.ingest.begin(this.#topic, { precision: this.#precision })
+    return this.#request
+  }
+
+  failed(error: unknown): void {
+    this.#request?.abort()
+    this.#outcome('failed')
+    this.#release()
+    const answer = answerOf(error)
+    const told = answer ?? errorAnswer(500, 'WORKER_FAILED', 'an error in the server; its log tells more.')
+    const { status, body, headers } = writeError(this.#dialect, told)
+    sendUnread(this.#exchange, status, body, headers)
+    if (answer === null) this.#context.defect(error)
+  }
+
+  #answer({ status, body, headers }: WrittenAnswer): void {
+    this.#release()
+    send(this.#exchange.res, status, JSON_TYPE, body, headers)
+  }
+
+  #release(): void {
+    this.#intake?.release()
+    this.#showInFlight()
+  }
+
+  #showInFlight(): void {
+    this.#context.counters.set(HTTP_IN_FLIGHT_BYTES, this.#context.inFlight.bytes)
+  }
+
+  #outcome(outcome: Outcome): void {
+    const { counters, clock } = this.#context
+    counters.add(INGEST_REQUESTS, 1, 0, outcome)
+    counters.observe(INGEST_DURATION, (clock.monotonicMs() - this.#startedMs) / 1000)
+  }
+
+  #count({ report, refusedSeries }: IngestResult): void {
+    const { counters } = this.#context
+    const refused = refusedSeries?.samples ?? 0
+    counters.add(INGEST_BYTES, this.#intake!.bytes)
+    counters.add(INGEST_LINES, report.lines)
+    counters.add(INGEST_SAMPLES, report.samples - refused)
+    if (report.stringFields > 0) counters.add(INGEST_STRING_FIELDS, report.stringFields)
+    if (report.futureSamples > 0) counters.add(INGEST_FAULTS, report.futureSamples, 0, 'future')
+    const malformed = report.faultCount - report.futureSamples
+    if (malformed > 0) counters.add(INGEST_FAULTS, malformed, 0, 'malformed')
+    if (refused > 0) counters.add(INGEST_FAULTS, refused, 0, 'series_limit')
+  }
+}
+
+function refusalAnswer(refusal: Refusal): { reason: RefusalReason; answer: ErrorAnswer } {
+  const { status, problem, remedy, retryAfterSeconds = RETRY_AFTER_SECONDS } = refusal
+  const message = `${problem}. ${remedy}`
+  if (status === 404) return { reason: 'unknown_topic', answer: errorAnswer(404, 'INPUT_INVALID', message) }
+  const headers = { 'Retry-After': retryAfterSeconds }
+  return status === 429
+    ? { reason: 'log_full', answer: errorAnswer(429, 'LOG_FULL', message, { headers }) }
+    : { reason: 'unavailable', answer: errorAnswer(503, 'UNAVAILABLE', message, { headers }) }
+}
+
+function reasonOf({ status }: ErrorAnswer): RefusalReason {
+  if (status === 413) return 'body_too_large'
+  return status === 429 ? 'in_flight' : 'encoding'
+}

@@ -166,9 +166,9 @@ function holdsStateInCells(make: () => Detector, points: readonly Point[]): void
     const other: Verdict = { score: 7, expected: 7, lower: 7, upper: 7, cleared: true, direction: -1 }
     step(lasting, cells, AT, point, verdict)
     step(make(), copy, 0, point, other)
-    expect(other).toEqual(verdict)
+    if (!sameVerdict(other, verdict)) expect(other).toEqual(verdict)
     copy = copy.slice()
-    expect(copy).toEqual(cells.slice(AT))
+    if (!sameCells(copy, cells.subarray(AT))) expect(copy).toEqual(cells.slice(AT))
   }
 }
 
@@ -179,9 +179,10 @@ function touchesOnlyItsRow(detector: Detector, points: readonly Point[]): void {
   for (const point of points) {
     const before = cells.slice()
     detector.score(cells, AT, point.timeMs, point.value, newVerdict())
-    expect(cells).toEqual(before)
+    if (!sameCells(cells, before)) expect(cells).toEqual(before)
     step(detector, cells, AT, point, verdict)
-    expect([...cells.slice(0, AT), ...cells.slice(AT + detector.width)]).toEqual(Array(2 * AT).fill(SENTINEL))
+    const untouched = cells.every((cell, i) => (i >= AT && i < AT + detector.width) || cell === SENTINEL)
+    if (!untouched) expect(untouched).toBe(true)
   }
 }
 
@@ -190,26 +191,33 @@ function staysFinite(detector: Detector, points: readonly Point[]): void {
   const verdict = newVerdict()
   for (const point of points) {
     step(detector, cells, 0, point, verdict)
-    expect(cells.every(Number.isFinite)).toBe(true)
-    keepsConvention(verdict)
+    if (!cells.every(Number.isFinite)) expect([...cells]).toEqual([])
+    if (!keepsConvention(verdict)) expect(verdict).toBe('a verdict that keeps the convention')
   }
 }
 
-function keepsConvention(verdict: Verdict): void {
-  const { score, expected, lower, upper, cleared, direction } = verdict
-  expect([1, -1]).toContain(direction)
-  if (Number.isNaN(score)) {
-    expect(cleared).toBe(false)
-    return
-  }
-  expect(score).toBeGreaterThanOrEqual(0)
-  expect(score).toBeLessThan(Infinity)
-  expect(lower).toBeLessThanOrEqual(upper)
-  if (!Number.isNaN(expected)) {
-    expect(expected).toBeGreaterThanOrEqual(lower)
-    expect(expected).toBeLessThanOrEqual(upper)
-  }
-  if (score > 1) expect(cleared).toBe(false)
+function keepsConvention({ score, expected, lower, upper, cleared, direction }: Verdict): boolean {
+  if (direction !== 1 && direction !== -1) return false
+  if (Number.isNaN(score)) return !cleared
+  if (!(score >= 0 && score < Infinity && lower <= upper)) return false
+  if (!Number.isNaN(expected) && !(expected >= lower && expected <= upper)) return false
+  return !(score > 1 && cleared)
+}
+
+// Millions of comparisons: `expect` is only for what failed.
+function sameVerdict(a: Verdict, b: Verdict): boolean {
+  return (
+    Object.is(a.score, b.score) &&
+    Object.is(a.expected, b.expected) &&
+    Object.is(a.lower, b.lower) &&
+    Object.is(a.upper, b.upper) &&
+    a.cleared === b.cleared &&
+    a.direction === b.direction
+  )
+}
+
+function sameCells(a: Float64Array, b: Float64Array): boolean {
+  return a.length === b.length && a.every((cell, i) => Object.is(cell, b[i]))
 }
 
 function givesReasons(detector: Detector, points: readonly Point[]): void {
@@ -220,8 +228,7 @@ function givesReasons(detector: Detector, points: readonly Point[]): void {
     if (Number.isNaN(verdict.score)) continue
     const value = detector.subject === 'silence' ? Math.abs(point.value) * 1_000 : point.value
     const reason = detector.reason('latency', value, verdict)
-    expect(reason).not.toMatch(/NaN|undefined|Infinity|null/)
-    expect(reason.length).toBeGreaterThan(10)
+    if (reason.length <= 10 || /NaN|undefined|Infinity|null/.test(reason)) expect(reason).toBe('readable')
   }
 }
 
@@ -231,16 +238,16 @@ function agreesOnSilence(detector: SilenceDetector, points: readonly Point[]): v
   for (const point of points) {
     step(detector, cells, 0, point, verdict)
     const silentMs = detector.silentAfterMs(cells, 0)
-    expect(silentMs).toBeGreaterThan(0)
-    detector.score(cells, 0, point.timeMs, silentMs === Infinity ? 1e15 : silentMs, verdict)
-    if (silentMs === Infinity) expect(verdict.score).toBeNaN()
-    else {
-      expect(verdict.score).toBeGreaterThan(1)
-      expect(verdict.cleared).toBe(false)
-      detector.score(cells, 0, point.timeMs, silentMs - 1, verdict)
-      expect(verdict.score).toBeLessThanOrEqual(1)
-      detector.score(cells, 0, point.timeMs, 0, verdict)
-      expect(verdict).toMatchObject({ score: 0, cleared: true })
+    const scoreAt = (ms: number): number => {
+      detector.score(cells, 0, point.timeMs, ms, verdict)
+      return verdict.score
     }
+    if (silentMs === Infinity) {
+      if (!Number.isNaN(scoreAt(1e15))) expect(verdict.score).toBeNaN()
+      continue
+    }
+    const agrees = silentMs > 0 && scoreAt(silentMs) > 1 && scoreAt(silentMs - 1) <= 1
+    if (!agrees) expect({ silentMs, verdict }).toBe('a score that passes 1 there')
+    if (!(scoreAt(0) === 0 && verdict.cleared)) expect(verdict).toMatchObject({ score: 0, cleared: true })
   }
 }

@@ -72,11 +72,11 @@ type Options = OptionsOf<typeof options>
  *     .detect('temperature', rangeBreach({ margin: 0.1 }))
  */
 export function rangeBreach(written: OptionInputOf<typeof options> = {}): ValueDetector {
-  return { [DEFINITION]: { what: 'detector', kind: 'rangeBreach', subject: 'value', options: written } }
+  return { [DEFINITION]: { what: 'detector', kind: 'range-breach', subject: 'value', options: written } }
 }
 
 export const rangeBreachPlugin: DetectorPlugin<Options> = {
-  kind: 'rangeBreach',
+  kind: 'range-breach',
   summary: 'outside everything seen, by a margin relative to the range',
   source: 'running extremes with a relative margin; O(1) a value, 9 cells a group',
   subject: 'value',

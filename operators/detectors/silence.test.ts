@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { SilenceDetector } from '../../engine/contract/plugins.ts'
-import { describeDetector, newVerdict, parsed } from '../testing/describe-detector.ts'
+import { describeDetector } from '../testing/describe-detector.ts'
+import { newVerdict, parsed } from '../testing/judge-series.ts'
 import { silencePlugin } from './silence.ts'
 
 describeDetector({

@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Fault } from '../../engine/contract/errors.ts'
-import { describeDetector, newVerdict, parsed } from '../testing/describe-detector.ts'
+import { describeDetector } from '../testing/describe-detector.ts'
+import { newVerdict, parsed } from '../testing/judge-series.ts'
 import { thresholdPlugin } from './threshold.ts'
 
 describeDetector({

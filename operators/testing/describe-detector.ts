@@ -7,6 +7,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Fault } from '../../engine/contract/errors.ts'
 import type { Detector, DetectorPlugin, SilenceDetector, Verdict } from '../../engine/contract/plugins.ts'
+import { newVerdict, parsed } from './judge-series.ts'
 
 export interface DetectorSuite<O> {
   readonly plugin: DetectorPlugin<O>
@@ -26,7 +27,7 @@ const AT = 3
 export function describeDetector<O>({ plugin, options }: DetectorSuite<O>): void {
   describe(`${plugin.kind} keeps the contract of detectors`, () => {
     test('says what it is, where it comes from and what it costs', () => {
-      expect(plugin.kind).toMatch(/^[a-z][A-Za-z]*$/)
+      expect(plugin.kind).toMatch(/^[a-z]+(-[a-z]+)*$/)
       expect(plugin.summary.length).toBeGreaterThan(10)
       expect(plugin.source).toMatch(/cells a group/)
     })
@@ -81,18 +82,6 @@ export function describeDetector<O>({ plugin, options }: DetectorSuite<O>): void
       },
     )
   })
-}
-
-/** Options as the plug-in's own spec reads them. */
-export function parsed<O>(plugin: DetectorPlugin<O>, written: unknown): O {
-  const faults: Fault[] = []
-  const read = plugin.options.parse(written, plugin.kind, faults)
-  expect(faults).toEqual([])
-  return read as O
-}
-
-export function newVerdict(): Verdict {
-  return { score: NaN, expected: NaN, lower: NaN, upper: NaN, cleared: false, direction: 1 }
 }
 
 /** Level, noise and now and then a spike or a new level; times irregular, sometimes equal. */

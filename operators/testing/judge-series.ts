@@ -1,6 +1,7 @@
 /** Drives a value detector over a series as the engine does, for the detectors' own tests. */
+import type { Fault } from '../../engine/contract/errors.ts'
 import type { DetectorPlugin, Verdict } from '../../engine/contract/plugins.ts'
-import { newVerdict, parsed } from './describe-detector.ts'
+import { assert } from '../../engine/util/assert.ts'
 
 export interface SeriesJudge {
   /** Judges and learns one value, the interval after the one before. */
@@ -29,4 +30,16 @@ export function judgeSeries<O>(plugin: DetectorPlugin<O>, written: unknown, ever
       timeMs += ms
     },
   }
+}
+
+/** Options as the plug-in's own spec reads them. */
+export function parsed<O>(plugin: DetectorPlugin<O>, written: unknown): O {
+  const faults: Fault[] = []
+  const read = plugin.options.parse(written, plugin.kind, faults)
+  assert(read !== undefined, 'the options of a test are allowed', JSON.stringify(faults))
+  return read
+}
+
+export function newVerdict(): Verdict {
+  return { score: NaN, expected: NaN, lower: NaN, upper: NaN, cleared: false, direction: 1 }
 }

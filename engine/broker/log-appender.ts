@@ -11,6 +11,7 @@ import { type BatchHeader, sealBatch } from '../batch/batch-encoder.ts'
 import * as layout from '../batch/layout.ts'
 import { RECORD_END, RECORD_RESUMED, RECORD_SAMPLES, RECORD_TICK } from '../contract/samples.ts'
 import { decodeSeriesKey, partitionOf } from '../series/series-key.ts'
+import { SeriesTable } from '../series/series-table.ts'
 import type { LogTransaction, LogWriter } from '../store/log-contract.ts'
 import { assert } from '../util/assert.ts'
 import type { Clock } from '../util/clock.ts'
@@ -68,11 +69,10 @@ class TopicStage {
   readonly appendedMs: Float64Array
   /** Partition by log series id. */
   partitionOfSeries: Int16Array
-  readonly idOfKey = new Map<string, number>()
-  nextSeriesId: number
-  newKeys: Uint8Array[] = []
+  /** Its local ids ARE the log's ids: it is filled with the log's series in their order before any other. */
+  readonly series: SeriesTable
 
-  constructor(topic: BoardTopic, writer: LogWriter) {
+  constructor(topic: BoardTopic, writer: LogWriter, seriesLimit: number) {
     const { partitions, topicId } = topic
     const capacity = partitions * layout.BATCH_SAMPLES_MAX
     this.topic = topic
@@ -86,20 +86,20 @@ class TopicStage {
       this.nextOffset[partition] = writer.endOffset(topicId, partition)
       this.appendedMs[partition] = writer.appendedMs(topicId, partition)
     }
-    this.nextSeriesId = writer.nextSeriesId(topicId)
-    this.partitionOfSeries = new Int16Array(Math.max(1024, this.nextSeriesId * 2))
     const keys = writer.seriesOf(topicId)
-    for (let id = 0; id < keys.length; id++) this.#place(id, keys[id]!)
+    // A limit lowered since refuses new series, not those that are there.
+    this.series = new SeriesTable({ limit: Math.max(seriesLimit, keys.length) })
+    this.partitionOfSeries = new Int16Array(Math.max(1024, keys.length * 2))
+    for (const key of keys) this.intern(key)
+    this.series.takeNew()
   }
 
   /** Log id of the key, new if need be; REFUSED at the limit. */
-  intern(key: Uint8Array, seriesLimit: number): number {
-    const known = this.idOfKey.get(keyText(key))
-    if (known !== undefined) return known
-    if (this.nextSeriesId >= seriesLimit) return REFUSED
-    const id = this.nextSeriesId++
-    this.#place(id, key)
-    this.newKeys.push(key)
+  intern(key: Uint8Array): number {
+    const before = this.series.size
+    const id = this.series.internKey(key)
+    if (id < 0) return REFUSED
+    if (this.series.size > before) this.#place(id, key)
     return id
   }
 
@@ -109,14 +109,9 @@ class TopicStage {
       grown.set(this.partitionOfSeries)
       this.partitionOfSeries = grown
     }
-    this.idOfKey.set(keyText(key), id)
     const { partitionBy, partitions } = this.topic
     this.partitionOfSeries[id] = partitionOf(decodeSeriesKey(key), partitionBy, partitions)
   }
-}
-
-function keyText(key: Uint8Array): string {
-  return Buffer.from(key.buffer, key.byteOffset, key.length).toString('latin1')
 }
 
 /** An ingest thread's local ids of one topic → log ids. */
@@ -143,7 +138,6 @@ class LocalIds {
 export class LogAppender {
   readonly #writer: LogWriter
   readonly #clock: Clock
-  readonly #seriesLimit: number
   readonly #stages = new Map<number, TopicStage>()
   /** By `source * 65536 + topicId`. */
   readonly #localIds = new Map<number, LocalIds>()
@@ -164,8 +158,9 @@ export class LogAppender {
   }) {
     this.#writer = options.writer
     this.#clock = options.clock
-    this.#seriesLimit = options.seriesLimit
-    for (const topic of options.topics) this.#stages.set(topic.topicId, new TopicStage(topic, options.writer))
+    for (const topic of options.topics) {
+      this.#stages.set(topic.topicId, new TopicStage(topic, options.writer, options.seriesLimit))
+    }
   }
 
   /** A request has begun and not ended: no commit may come between its frames. */
@@ -178,11 +173,11 @@ export class LogAppender {
   }
 
   seriesCount(topicId: number): number {
-    return this.#stage(topicId).nextSeriesId
+    return this.#stage(topicId).series.size
   }
 
   define(source: number, topicId: number, localId: number, key: Uint8Array): void {
-    this.#localIdsOf(source, topicId).define(localId, this.#stage(topicId).intern(key, this.#seriesLimit))
+    this.#localIdsOf(source, topicId).define(localId, this.#stage(topicId).intern(key))
   }
 
   /** Stages a SAMPLES frame (broker/ingest-frames.ts) at `position` of the ring's views. */
@@ -265,7 +260,6 @@ export class LogAppender {
       for (const batch of batches) txn.putBatch(batch.bytes.subarray(0, batch.length))
     })
     const acks = this.#acks
-    for (const stage of this.#stages.values()) stage.newKeys = []
     this.#sealed = []
     this.#acks = []
     this.pendingSamples = 0
@@ -377,9 +371,11 @@ export class LogAppender {
 }
 
 function putNewSeries(txn: LogTransaction, stage: TopicStage): void {
-  const { newKeys, nextSeriesId } = stage
-  const firstId = nextSeriesId - newKeys.length
-  for (let i = 0; i < newKeys.length; i++) txn.putSeries(stage.topic.topicId, firstId + i, newKeys[i]!)
+  const added = stage.series.takeNew()
+  if (added === null) return
+  for (let i = 0; i < added.keys.length; i++) {
+    txn.putSeries(stage.topic.topicId, added.firstId + i, added.keys[i]!)
+  }
 }
 
 /**

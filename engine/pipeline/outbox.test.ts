@@ -226,6 +226,32 @@ test('a stop in the middle of a delivery does not count it: it comes again, with
   expect(target.ids()).toEqual(['cpu/0/0/0'])
 })
 
+test('what was delivered before an aborted or failed delivery is remembered, and not one record more', async () => {
+  for (const end of ['stop', 'failure'] as const) {
+    const state = storeFor(sinkPlan('rows', 'results'))
+    const target = new Target()
+    const { outbox } = outboxOver(state, { rows: target })
+    await outbox.start()
+    commitWindow(state, 0, 1_000, ['a'])
+    outbox.committed(1)
+    await expect.poll(() => target.received.length).toBe(1)
+    let fail: () => void = () => {}
+    target.onSend = () =>
+      new Promise((_resolve, reject) => {
+        fail = () => reject(new Error('gone'))
+      })
+    commitWindow(state, 0, 2_000, ['a', 'b'])
+    outbox.committed(1)
+    await new Promise((resolve) => setTimeout(resolve, 5))
+    const stopped = end === 'stop' ? outbox.stop() : outbox.drained()
+    fail()
+    await stopped
+    await outbox.stop()
+    expect(outbox.status()[0]?.state).toBe(end === 'stop' ? 'stopped' : 'failed')
+    expect(remembered(state, 'rows').positions[0]).toEqual({ seq: 1, row: 0 })
+  }
+})
+
 test('a retryable failure is tried again with the same records until it passes; others are not held back', async () => {
   const state = storeFor(sinkPlan('rows', 'results'), sinkPlan('other', 'results'))
   commitWindow(state, 0, 1_000, ['a', 'b'])

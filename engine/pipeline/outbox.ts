@@ -163,13 +163,9 @@ export function progressJson(progress: SinkProgress): string {
 
 function readProgress(json: string | null, pipeline: string, sink: string): SinkProgress | null {
   if (json === null) return null
-  const progress: unknown = JSON.parse(json)
-  assert(isProgress(progress), 'a remembered progress has positions and a token', pipeline, sink, json)
-  return progress
-}
-
-function isProgress(value: unknown): value is SinkProgress {
-  return typeof value === 'object' && value !== null && 'positions' in value && 'token' in value
+  const progress = JSON.parse(json) as Partial<SinkProgress>
+  assert(progress.positions !== undefined, 'a remembered progress has positions', pipeline, sink, json)
+  return { positions: progress.positions, token: progress.token ?? null }
 }
 
 const NO_METRICS: SinkMetrics = {

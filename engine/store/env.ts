@@ -5,7 +5,7 @@
  * every later transaction is refused, and the process must exit. Never retries, never hands out LMDB's own buffers.
  * Reasons and measurements: docs/decisions/store.md.
  */
-import { existsSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Database, open, type RootDatabase } from 'lmdb'
 import { MillraceError } from '../contract/errors.ts'
@@ -242,6 +242,7 @@ export class StoreEnv {
 
 /** Opens the environment, or says why its file is none. `fence`: null for readers, who never write. */
 export function openEnv(path: string, fence: number | null): StoreEnv {
+  refuseForeignFile(path)
   try {
     return new StoreEnv(path, fence)
   } catch (error) {
@@ -251,7 +252,39 @@ export function openEnv(path: string, fence: number | null): StoreEnv {
 }
 
 export function envExists(path: string): boolean {
-  return existsSync(join(path, 'data.mdb'))
+  return existsSync(join(path, DATA_FILE))
+}
+
+const DATA_FILE = 'data.mdb'
+/** Of an LMDB meta page: magic after the page header, page size further on (mdb.c, struct MDB_meta). */
+const META_MAGIC = 0xbeefc0de
+const META_MAGIC_AT = 24
+const META_PAGE_SIZE_AT = 48
+const META_BYTES = 64
+
+/** LMDB takes down the whole process (a segmentation fault) when it is given a file that is not its own. */
+function refuseForeignFile(path: string): void {
+  if (!envExists(path)) return
+  const file = openSync(join(path, DATA_FILE), 'r')
+  try {
+    const meta = Buffer.alloc(META_BYTES)
+    const length = readSync(file, meta, 0, META_BYTES, 0)
+    // LMDB takes an empty file for a new one.
+    if (length === 0) return
+    const isFirst = length === META_BYTES && meta.readUInt32LE(META_MAGIC_AT) === META_MAGIC
+    const pageBytes = meta.readUInt32LE(META_PAGE_SIZE_AT)
+    const isSecond =
+      isFirst &&
+      readSync(file, meta, 0, META_BYTES, pageBytes) === META_BYTES &&
+      meta.readUInt32LE(META_MAGIC_AT) === META_MAGIC
+    if (isSecond) return
+  } finally {
+    closeSync(file)
+  }
+  throw new MillraceError(
+    'STORE_DAMAGED',
+    `${join(path, DATA_FILE)} does not begin as an LMDB file does. ${DAMAGE_REMEDY}`,
+  )
 }
 
 function noTimer(): number {

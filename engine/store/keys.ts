@@ -57,11 +57,11 @@ export class KeyBuffer {
 
   /** Over this object's memory: use it before the next `start`. */
   view(): Uint8Array {
-    return this.#bytes.subarray(0, this.#length)
+    return new Uint8Array(this.#bytes.buffer, this.#bytes.byteOffset, this.#length)
   }
 
   copy(): Uint8Array {
-    return Uint8Array.prototype.slice.call(this.#bytes, 0, this.#length)
+    return this.view().slice()
   }
 }
 

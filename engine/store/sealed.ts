@@ -26,7 +26,8 @@ export function sealJson(value: unknown): Uint8Array {
 /** The payload, over the same memory. `what` names the value for the refusal. */
 export function unseal(bytes: Uint8Array, what: () => string): Uint8Array {
   if (bytes.length >= SEAL_BYTES) {
-    const payload = bytes.subarray(SEAL_BYTES)
+    // A plain array, even of a Buffer: its `slice` copies.
+    const payload = new Uint8Array(bytes.buffer, bytes.byteOffset + SEAL_BYTES, bytes.length - SEAL_BYTES)
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
     if (crc32(payload) === view.getUint32(0, true)) return payload
   }

@@ -33,6 +33,7 @@ a { color: var(--link); }
 .tiles div { padding: .5rem .75rem; border: 1px solid var(--line); border-radius: 6px; background: var(--card); }
 dt { color: var(--quiet); font-size: .85rem; }
 dd { margin: 0; font-size: 1.2rem; font-variant-numeric: tabular-nums; }
+section > div { overflow-x: auto; }
 table { width: 100%; border-collapse: collapse; background: var(--card); border: 1px solid var(--line); }
 th, td { padding: .35rem .6rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
 th { color: var(--quiet); font-weight: 500; font-size: .85rem; white-space: nowrap; }

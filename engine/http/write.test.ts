@@ -6,8 +6,9 @@ import { send, sendRaw, start, stopAll, until } from '../../test/http/fixture.ts
 import { MillraceError } from '../contract/errors.ts'
 import {
   HTTP_IN_FLIGHT_BYTES,
-  INGEST_FAULTS,
+  INGEST_FAULT_LINES,
   INGEST_REFUSED,
+  INGEST_REFUSED_SAMPLES,
   INGEST_REQUESTS,
   INGEST_SAMPLES,
 } from '../metrics/catalog.ts'
@@ -130,8 +131,8 @@ describe('a write with bad lines', () => {
     expect(headers['x-influxdb-error']).toBe(`partial write: ${reasons} dropped=2`.replace('\n', ' '))
     expect(ingest.stored).toHaveLength(1)
     expect(readMetric(INGEST_SAMPLES, [cells])).toBe(2)
-    expect(readMetric(INGEST_FAULTS, [cells], 0, 'malformed')).toBe(1)
-    expect(readMetric(INGEST_FAULTS, [cells], 0, 'future')).toBe(1)
+    expect(readMetric(INGEST_FAULT_LINES, [cells])).toBe(2)
+    expect(readMetric(INGEST_REFUSED_SAMPLES, [cells], 0, 'future')).toBe(1)
     expect(readMetric(INGEST_REQUESTS, [cells], 0, 'partial')).toBe(1)
   })
 
@@ -176,7 +177,7 @@ describe('a write with bad lines', () => {
       'partial write: series limit of topic metrics reached (10): 2 samples of new series refused, among them new{a="b"}. Send fewer distinct label values, or raise the limit. dropped=2',
     )
     expect(JSON.parse(text).code).toBe('SERIES_LIMIT')
-    expect(readMetric(INGEST_FAULTS, [cells], 0, 'series_limit')).toBe(2)
+    expect(readMetric(INGEST_REFUSED_SAMPLES, [cells], 0, 'series_limit')).toBe(2)
     expect(readMetric(INGEST_SAMPLES, [cells])).toBe(1)
   })
 
@@ -288,6 +289,15 @@ describe('a body beyond the limit', () => {
 })
 
 describe('a client', () => {
+  it('that was told to continue, and sends too much, still learns why', async () => {
+    const { port } = await start({ limits: { bodyBytesMax: 100_000 } })
+    const head = `POST ${V1} HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n`
+    const chunk = `10000\r\n${'x'.repeat(0x10000)}\r\n`
+    const received = await sendRaw(port, head + chunk.repeat(40))
+    expect(received).toMatch(/^HTTP\/1\.1 100 Continue\r\n\r\nHTTP\/1\.1 413 /)
+    expect(received).toContain('BODY_TOO_LARGE')
+  })
+
   it('that asks first is told to continue', async () => {
     const { port, ingest } = await start()
     let sent = false

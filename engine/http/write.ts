@@ -8,9 +8,10 @@ import {
   HTTP_IN_FLIGHT_BYTES,
   INGEST_BYTES,
   INGEST_DURATION,
-  INGEST_FAULTS,
+  INGEST_FAULT_LINES,
   INGEST_LINES,
   INGEST_REFUSED,
+  INGEST_REFUSED_SAMPLES,
   INGEST_REQUESTS,
   INGEST_SAMPLES,
   INGEST_STRING_FIELDS,
@@ -61,7 +62,7 @@ export function countRefused(counters: ThreadMetrics, reason: RefusalReason): vo
 class WriteRequest implements Taker {
   readonly #context: WriteContext
   readonly #dialect: Dialect
-  readonly #exchange: Exchange
+  #exchange: Exchange
   readonly #startedMs: number
   #intake: BodyIntake | null = null
   #request: IngestRequest | null = null
@@ -91,7 +92,10 @@ class WriteRequest implements Taker {
     }
     this.#intake = intake
     this.#showInFlight()
-    if (expectsContinue) res.writeContinue()
+    if (expectsContinue) {
+      res.writeContinue()
+      this.#exchange = { ...this.#exchange, expectsContinue: false }
+    }
     intake.start(encodingOf(req) ?? 'identity')
   }
 
@@ -221,10 +225,9 @@ class WriteRequest implements Taker {
     counters.add(INGEST_LINES, report.lines)
     counters.add(INGEST_SAMPLES, report.samples - refused)
     if (report.stringFields > 0) counters.add(INGEST_STRING_FIELDS, report.stringFields)
-    if (report.futureSamples > 0) counters.add(INGEST_FAULTS, report.futureSamples, 0, 'future')
-    const malformed = report.faultCount - report.futureSamples
-    if (malformed > 0) counters.add(INGEST_FAULTS, malformed, 0, 'malformed')
-    if (refused > 0) counters.add(INGEST_FAULTS, refused, 0, 'series_limit')
+    if (report.faultCount > 0) counters.add(INGEST_FAULT_LINES, report.faultCount)
+    if (report.futureSamples > 0) counters.add(INGEST_REFUSED_SAMPLES, report.futureSamples, 0, 'future')
+    if (refused > 0) counters.add(INGEST_REFUSED_SAMPLES, refused, 0, 'series_limit')
   }
 }
 

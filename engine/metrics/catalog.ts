@@ -46,10 +46,14 @@ export const INGEST_BYTES = list.counter(
   'millrace_ingest_bytes_total',
   'Bytes of bodies, after decompression.',
 )
-export const INGEST_FAULTS = list.counter(
-  'millrace_ingest_faults_total',
-  'Lines or samples not stored, by reason: lines that cannot be read, samples beyond the future guard, samples of series beyond the series limit.',
-  { label: 'reason', values: ['malformed', 'future', 'series_limit'] },
+export const INGEST_FAULT_LINES = list.counter(
+  'millrace_ingest_fault_lines_total',
+  'Lines not stored: they cannot be read, or lie beyond the future guard.',
+)
+export const INGEST_REFUSED_SAMPLES = list.counter(
+  'millrace_ingest_refused_samples_total',
+  'Samples read and not stored, by reason: beyond the future guard, or of series beyond the series limit.',
+  { label: 'reason', values: ['future', 'series_limit'] },
 )
 export const INGEST_STRING_FIELDS = list.counter(
   'millrace_ingest_string_fields_total',

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { ManualClock } from '../util/clock.ts'
 import {
   COMMIT_DURATION,
-  INGEST_FAULTS,
+  INGEST_REFUSED_SAMPLES,
   INGEST_SAMPLES,
   LOG_SERIES,
   LOG_SIZE,
@@ -56,14 +56,14 @@ describe('the exporter', () => {
   it('adds up counters over threads and keeps rows and label values apart', async () => {
     const { main, shard0, shard1, exporter } = node()
     main.add(INGEST_SAMPLES, 10)
-    main.add(INGEST_FAULTS, 2, 0, 'future')
+    main.add(INGEST_REFUSED_SAMPLES, 2, 0, 'future')
     shard0.add(PIPELINE_SAMPLES, 5, 1, 'late')
     shard1.add(PIPELINE_SAMPLES, 7, 1, 'late')
     main.add(SINK_RECORDS, 3, 0)
     const samples = parse((await exporter.scrape()).body)
     expect(samples.get('millrace_ingest_samples_total')).toBe(10)
-    expect(samples.get('millrace_ingest_faults_total{reason="future"}')).toBe(2)
-    expect(samples.get('millrace_ingest_faults_total{reason="malformed"}')).toBe(0)
+    expect(samples.get('millrace_ingest_refused_samples_total{reason="future"}')).toBe(2)
+    expect(samples.get('millrace_ingest_refused_samples_total{reason="series_limit"}')).toBe(0)
     expect(samples.get('millrace_pipeline_samples_total{pipeline="disk",fate="late"}')).toBe(12)
     expect(samples.get('millrace_pipeline_samples_total{pipeline="checkout-latency",fate="late"}')).toBe(0)
     expect(samples.get('millrace_sink_records_total{pipeline="disk",sink="file"}')).toBe(3)

@@ -5,7 +5,7 @@
  * every later transaction is refused, and the process must exit. Never retries, never hands out LMDB's own buffers.
  * Reasons and measurements: docs/decisions/store.md.
  */
-import { closeSync, existsSync, openSync, readSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readSync, statSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Database, open, type RootDatabase } from 'lmdb'
 import { MillraceError } from '../contract/errors.ts'
@@ -22,15 +22,18 @@ const FENCE_KEY = Buffer.from('fence')
 
 /** What lmdb-js offers beyond its types, and this file alone uses. */
 interface Internals {
-  readonly env: { info(): { readonly lastTxnId: number } }
+  readonly env: { info(): { readonly lastTxnId: number; readonly lastPageNumber: number } }
   ensureReadTxn(): void
   readonly lastSize: number
 }
 
+type Root = RootDatabase<Uint8Array, Uint8Array> & Internals
+
+/** Made by `openEnv`. */
 export class StoreEnv {
   readonly path: string
   readonly meta: Table
-  readonly #root: RootDatabase<Uint8Array, Uint8Array> & Internals
+  readonly #root: Root
   readonly #tables: Table[] = []
   #fence: number | null
   #failure: MillraceError | null = null
@@ -39,18 +42,10 @@ export class StoreEnv {
   #writes = 0
   #closed: Promise<void> | null = null
 
-  constructor(path: string, fence: number | null) {
+  constructor(path: string, root: Root, fence: number | null) {
     this.path = path
+    this.#root = root
     this.#fence = fence
-    this.#root = open<Uint8Array, Uint8Array>({
-      path,
-      overlappingSync: false,
-      encoding: 'binary',
-      keyEncoding: 'binary',
-      cache: false,
-      maxReaders: READERS_MAX,
-      maxDbs: TABLES_MAX,
-    }) as RootDatabase<Uint8Array, Uint8Array> & Internals
     this.meta = this.table('meta')
   }
 
@@ -242,13 +237,37 @@ export class StoreEnv {
 
 /** Opens the environment, or says why its file is none. `fence`: null for readers, who never write. */
 export function openEnv(path: string, fence: number | null): StoreEnv {
-  refuseForeignFile(path)
+  const pageBytes = pageBytesOf(path)
   try {
-    return new StoreEnv(path, fence)
+    const root = open<Uint8Array, Uint8Array>({
+      path,
+      overlappingSync: false,
+      encoding: 'binary',
+      keyEncoding: 'binary',
+      cache: false,
+      maxReaders: READERS_MAX,
+      maxDbs: TABLES_MAX,
+    }) as Root
+    if (pageBytes > 0) {
+      root.transactionSync(() => {
+        restoreLength(path, root, pageBytes)
+      })
+    }
+    return new StoreEnv(path, root, fence)
   } catch (error) {
     if (!isLmdbError(error)) throw error
     throw damagedOrFailed(error, `${path} cannot be opened`)
   }
+}
+
+/**
+ * A file cut short would kill the process (SIGBUS) at the first touch of a missing page. Filled up with zeros, the missing
+ * pages fail their checks instead, by name. Under the write lock, so that no other process can be growing the file.
+ */
+function restoreLength(path: string, root: Root, pageBytes: number): void {
+  const file = join(path, DATA_FILE)
+  const lengthMin = (root.env.info().lastPageNumber + 1) * pageBytes
+  if (statSync(file).size < lengthMin) truncateSync(file, lengthMin)
 }
 
 export function envExists(path: string): boolean {
@@ -262,22 +281,25 @@ const META_MAGIC_AT = 24
 const META_PAGE_SIZE_AT = 48
 const META_BYTES = 64
 
-/** LMDB takes down the whole process (a segmentation fault) when it is given a file that is not its own. */
-function refuseForeignFile(path: string): void {
-  if (!envExists(path)) return
+/**
+ * Page size of the environment's file; 0: it is new. LMDB takes down the whole process (a segmentation fault) when it is
+ * given a file that is not its own: such a file is refused here.
+ */
+function pageBytesOf(path: string): number {
+  if (!envExists(path)) return 0
   const file = openSync(join(path, DATA_FILE), 'r')
   try {
     const meta = Buffer.alloc(META_BYTES)
     const length = readSync(file, meta, 0, META_BYTES, 0)
     // LMDB takes an empty file for a new one.
-    if (length === 0) return
+    if (length === 0) return 0
     const isFirst = length === META_BYTES && meta.readUInt32LE(META_MAGIC_AT) === META_MAGIC
     const pageBytes = meta.readUInt32LE(META_PAGE_SIZE_AT)
     const isSecond =
       isFirst &&
       readSync(file, meta, 0, META_BYTES, pageBytes) === META_BYTES &&
       meta.readUInt32LE(META_MAGIC_AT) === META_MAGIC
-    if (isSecond) return
+    if (isSecond) return pageBytes
   } finally {
     closeSync(file)
   }

@@ -10,7 +10,7 @@ export const LOG_FOLDER = 'log'
 
 /** `fence`: from `openStore`. Verifies the newest batch of each partition; STORE_DAMAGED names the one that is not whole. */
 export function openLogWriter(options: { readonly dir: string; readonly fence: number }): LogWriter {
-  return new LmdbLogWriter(new LogTables(openEnv(join(options.dir, LOG_FOLDER), options.fence)))
+  return new LmdbLogWriter(new LogTables(openEnv(join(options.dir, LOG_FOLDER), options.fence))).load()
 }
 
 export function openLogReader(options: { readonly dir: string }): LogReader {

@@ -35,7 +35,7 @@ import {
   type RetainedPartition,
   type StoredBatch,
 } from './retention.ts'
-import { seal, sealJson } from './sealed.ts'
+import { damaged, seal, sealJson } from './sealed.ts'
 import { topicMismatch } from './topic-mismatch.ts'
 
 /** What the writer knows of one topic; `saved…` is what it knew when the running transaction first touched it. */
@@ -55,18 +55,9 @@ export class LmdbLogWriter implements LogWriter {
   readonly #transaction: LogTransaction
   #savedTopicCount = 0
 
-  /** Reads what the log holds and verifies the newest batch of each partition. */
+  /** `load` it before use. */
   constructor(tables: LogTables) {
     this.#tables = tables
-    tables.env.read(() => {
-      for (const topic of tables.readTopics()) {
-        assert(topic.id === this.#states.length, 'topic ids are dense', topic.id)
-        const tails = tables.readTails(topic.id)
-        if (tails === null) throw batchDamaged(topic.name, 0, 0, 'missing')
-        this.#states.push(newState(topic, tails, tables.nextSeriesId(topic.id)))
-      }
-      for (const state of this.#states) this.#verifyEnds(state)
-    })
     this.#transaction = {
       createTopic: (spec) => this.#createTopic(spec),
       putSeries: (topicId, seriesId, key) => this.#putSeries(topicId, seriesId, key),
@@ -75,6 +66,29 @@ export class LmdbLogWriter implements LogWriter {
         return this.#deleteOldest(topicId, partition, this.#batchAt(topicId, partition, baseOffset))
       },
     }
+  }
+
+  /** Reads what the log holds and verifies the newest batch of each partition. */
+  load(): this {
+    const tables = this.#tables
+    tables.env.read(() => {
+      for (const topic of tables.readTopics()) {
+        const tails = tables.readTails(topic.id)
+        if (
+          topic.id !== this.#states.length ||
+          tails === null ||
+          tails.length !== topic.partitions * TAIL_STRIDE
+        ) {
+          throw damaged(
+            `the record of topic ${JSON.stringify(topic.name)} in the log`,
+            'out of order or missing',
+          )
+        }
+        this.#states.push(newState(topic, tails, tables.nextSeriesId(topic.id)))
+      }
+      for (const state of this.#states) this.#verifyEnds(state)
+    })
+    return this
   }
 
   transaction<T>(body: (txn: LogTransaction) => T): T {

@@ -8,6 +8,8 @@ import {
   mkdtempSync,
   readFileSync,
   rmSync,
+  statSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -229,6 +231,24 @@ describe('refusals', () => {
     mkdirSync(join(dir, 'log'), { recursive: true })
     writeFileSync(join(dir, 'log', 'data.mdb'), Buffer.alloc(8_192, 7))
     await expect(openStore({ dir })).rejects.toMatchObject({ code: 'STORE_DAMAGED' })
+  })
+
+  test('a file cut short is damage, not a crash', async () => {
+    const store = await openStore({ dir })
+    const log = openLogWriter({ dir, fence: store.fence })
+    for (let i = 0; i < 50; i++) {
+      log.transaction((txn) => {
+        txn.createTopic({ name: `t${i}`, partitions: 64, partitionBy: null })
+      })
+    }
+    for (const open of [log, store]) await open.close()
+    const file = join(dir, 'log', 'data.mdb')
+    truncateSync(file, statSync(file).size / 2)
+    const reopen = async (): Promise<void> => {
+      const again = await openStore({ dir })
+      openLogWriter({ dir, fence: again.fence })
+    }
+    await expect(reopen()).rejects.toMatchObject({ code: 'STORE_DAMAGED' })
   })
 
   test('network file systems by their statfs type', () => {

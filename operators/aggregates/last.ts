@@ -2,7 +2,7 @@
 import { noOptions } from '../../engine/config/options.ts'
 import { type Aggregate, DEFINITION } from '../../engine/contract/definition.ts'
 import type { AggregatePlugin } from '../../engine/contract/plugins.ts'
-import { LAST, VALUE } from './accumulators/last.ts'
+import { LAST, LAST_CELLS } from './accumulators/last.ts'
 
 /** Newest value by event time.
  *
@@ -17,5 +17,5 @@ export const lastPlugin: AggregatePlugin<Record<never, never>> = {
   summary: 'newest value by event time',
   options: noOptions,
   accumulators: [LAST],
-  finish: () => (cells, at) => cells[at + VALUE]!,
+  finish: () => (cells, at) => cells[at + LAST_CELLS.value]!,
 }

@@ -2,7 +2,7 @@
 import { noOptions } from '../../engine/config/options.ts'
 import { type Aggregate, DEFINITION } from '../../engine/contract/definition.ts'
 import type { AggregatePlugin } from '../../engine/contract/plugins.ts'
-import { MAX, MOMENTS } from './accumulators/moments.ts'
+import { MOMENTS, MOMENTS_CELLS } from './accumulators/moments.ts'
 
 /** Largest value.
  *
@@ -17,5 +17,5 @@ export const maxPlugin: AggregatePlugin<Record<never, never>> = {
   summary: 'largest value',
   options: noOptions,
   accumulators: [MOMENTS],
-  finish: () => (cells, at) => cells[at + MAX]!,
+  finish: () => (cells, at) => cells[at + MOMENTS_CELLS.max]!,
 }

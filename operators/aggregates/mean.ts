@@ -2,7 +2,7 @@
 import { noOptions } from '../../engine/config/options.ts'
 import { type Aggregate, DEFINITION } from '../../engine/contract/definition.ts'
 import type { AggregatePlugin } from '../../engine/contract/plugins.ts'
-import { COUNT, MOMENTS, SUM } from './accumulators/moments.ts'
+import { MOMENTS, MOMENTS_CELLS } from './accumulators/moments.ts'
 import { TALLY } from './accumulators/tally.ts'
 
 /** Arithmetic mean of the values.
@@ -18,5 +18,5 @@ export const meanPlugin: AggregatePlugin<Record<never, never>> = {
   summary: 'arithmetic mean of the values',
   options: noOptions,
   accumulators: [TALLY, MOMENTS],
-  finish: () => (cells, at) => cells[at + SUM]! / cells[at + COUNT]!,
+  finish: () => (cells, at) => cells[at + MOMENTS_CELLS.sum]! / cells[at + MOMENTS_CELLS.count]!,
 }

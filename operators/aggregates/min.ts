@@ -2,7 +2,7 @@
 import { noOptions } from '../../engine/config/options.ts'
 import { type Aggregate, DEFINITION } from '../../engine/contract/definition.ts'
 import type { AggregatePlugin } from '../../engine/contract/plugins.ts'
-import { MIN, MOMENTS } from './accumulators/moments.ts'
+import { MOMENTS, MOMENTS_CELLS } from './accumulators/moments.ts'
 
 /** Smallest value.
  *
@@ -17,5 +17,5 @@ export const minPlugin: AggregatePlugin<Record<never, never>> = {
   summary: 'smallest value',
   options: noOptions,
   accumulators: [MOMENTS],
-  finish: () => (cells, at) => cells[at + MIN]!,
+  finish: () => (cells, at) => cells[at + MOMENTS_CELLS.min]!,
 }

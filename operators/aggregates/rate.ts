@@ -6,7 +6,7 @@
 import { noOptions } from '../../engine/config/options.ts'
 import { type Aggregate, DEFINITION } from '../../engine/contract/definition.ts'
 import type { AggregatePlugin } from '../../engine/contract/plugins.ts'
-import { FIRST_TIME, INCREASE, LAST_TIME, RATE } from './accumulators/rate.ts'
+import { RATE, RATE_CELLS } from './accumulators/rate.ts'
 
 /** Increase per second of a counter, aware of resets; NaN with samples of fewer than two times.
  *
@@ -25,6 +25,6 @@ export const ratePlugin: AggregatePlugin<Record<never, never>> = {
 }
 
 function perSecond(cells: Float64Array, at: number): number {
-  const spanMs = cells[at + LAST_TIME]! - cells[at + FIRST_TIME]!
-  return spanMs > 0 ? cells[at + INCREASE]! / (spanMs / 1000) : NaN
+  const spanMs = cells[at + RATE_CELLS.lastTime]! - cells[at + RATE_CELLS.firstTime]!
+  return spanMs > 0 ? cells[at + RATE_CELLS.increase]! / (spanMs / 1000) : NaN
 }

@@ -5,7 +5,7 @@
 import { type OptionInputOf, type OptionsOf, oneOf, optionSpec } from '../../engine/config/options.ts'
 import { type Aggregate, DEFINITION } from '../../engine/contract/definition.ts'
 import type { AggregatePlugin } from '../../engine/contract/plugins.ts'
-import { COUNT, MOMENTS, squaredDeviations } from './accumulators/moments.ts'
+import { MOMENTS, MOMENTS_CELLS, squaredDeviations } from './accumulators/moments.ts'
 
 const options = optionSpec({
   of: {
@@ -33,10 +33,10 @@ export const standardDeviationPlugin: AggregatePlugin<OptionsOf<typeof options>>
 }
 
 function ofPopulation(cells: Float64Array, at: number): number {
-  return Math.sqrt(squaredDeviations(cells, at) / cells[at + COUNT]!)
+  return Math.sqrt(squaredDeviations(cells, at) / cells[at + MOMENTS_CELLS.count]!)
 }
 
 function ofSample(cells: Float64Array, at: number): number {
-  const count = cells[at + COUNT]!
+  const count = cells[at + MOMENTS_CELLS.count]!
   return count < 2 ? NaN : Math.sqrt(squaredDeviations(cells, at) / (count - 1))
 }

@@ -5,7 +5,9 @@ import type { SampleView } from '../../../engine/contract/samples.ts'
 export const LAST = 'last'
 const HAS = 0
 const TIME = 1
-export const VALUE = 2
+const VALUE = 2
+/** Cells that the aggregate reads. */
+export const LAST_CELLS = { value: VALUE }
 
 export const lastAccumulator: Accumulator = { kind: LAST, width: 3, add, merge }
 

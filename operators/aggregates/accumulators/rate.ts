@@ -13,11 +13,13 @@ import type { SampleView } from '../../../engine/contract/samples.ts'
 
 export const RATE = 'rate'
 const COUNT = 0
-export const FIRST_TIME = 1
+const FIRST_TIME = 1
 const FIRST_VALUE = 2
-export const LAST_TIME = 3
+const LAST_TIME = 3
 const LAST_VALUE = 4
-export const INCREASE = 5
+const INCREASE = 5
+/** Cells that the aggregate reads. */
+export const RATE_CELLS = { firstTime: FIRST_TIME, lastTime: LAST_TIME, increase: INCREASE }
 
 export const rateAccumulator: Accumulator = { kind: RATE, width: 6, add, merge }
 

@@ -1,0 +1,175 @@
+/**
+ * The contract of an aggregate, run by each aggregate's own test over every accumulator it can use: what one sample
+ * gives, that merging slices equals adding their samples, that cells are all the state there is.
+ */
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import type { Accumulator, AggregatePlugin } from '../../engine/contract/plugins.ts'
+import type { SampleView } from '../../engine/contract/samples.ts'
+
+export interface Observed {
+  readonly timestampMs: number
+  readonly value: number
+}
+
+export interface AggregateContract<O> {
+  readonly plugin: AggregatePlugin<O>
+  readonly accumulators: readonly Accumulator[]
+  readonly options: O
+  /** The value by definition, worked out plainly from samples in order of time. */
+  readonly expected: (samples: readonly Observed[]) => number
+  /** Allowed difference, given the largest magnitude and the count; default: none. */
+  readonly tolerance?: (scale: number, count: number) => number
+}
+
+export function viewOf(samples: readonly Observed[]): SampleView {
+  return {
+    topicId: 0,
+    partition: 0,
+    baseOffset: 0,
+    count: samples.length,
+    appendedMs: 0,
+    seriesIds: new Int32Array(samples.length),
+    seriesIdsAt: 0,
+    timestampsMs: Float64Array.from(samples, ({ timestampMs }) => timestampMs),
+    timestampsMsAt: 0,
+    values: Float64Array.from(samples, ({ value }) => value),
+    valuesAt: 0,
+  }
+}
+
+/** Cells after adding samples to a row that starts at `lane`. */
+export function cellsOf(accumulator: Accumulator, samples: readonly Observed[], lane = 0): Float64Array {
+  const cells = new Float64Array(lane + accumulator.width)
+  const at = new Int32Array(samples.length)
+  accumulator.add(cells, lane, at, viewOf(samples), 0, samples.length)
+  return cells
+}
+
+const slicesArbitrary = fc
+  .array(
+    fc.array(
+      fc.record({
+        gapMs: fc.integer({ min: 1, max: 5_000 }),
+        value: fc.oneof(
+          fc.integer({ min: -100, max: 100 }),
+          fc.double({ min: -1e9, max: 1e9, noNaN: true }),
+          fc.integer({ min: 999_999_999, max: 1_000_000_001 }),
+        ),
+      }),
+      { minLength: 1, maxLength: 12 },
+    ),
+    { minLength: 1, maxLength: 5 },
+  )
+  .map((slices) => {
+    let timestampMs = 1_700_000_000_000
+    return slices.map((slice) =>
+      slice.map(({ gapMs, value }): Observed => {
+        timestampMs += gapMs
+        return { timestampMs, value }
+      }),
+    )
+  })
+
+export function describeAggregate<O>(contract: AggregateContract<O>): void {
+  const { plugin, options, expected } = contract
+  const tolerance = contract.tolerance ?? (() => 0)
+
+  const expectClose = (actual: number, wanted: number, samples: readonly Observed[]): void => {
+    if (Number.isNaN(wanted)) {
+      expect(actual).toBeNaN()
+      return
+    }
+    const scale = Math.max(...samples.map(({ value }) => Math.abs(value)))
+    expect(Math.abs(actual - wanted)).toBeLessThanOrEqual(tolerance(scale, samples.length))
+  }
+
+  for (const kind of plugin.accumulators) {
+    describe(`the contract of an aggregate: ${plugin.kind} over ${kind}`, () => {
+      const found = contract.accumulators.find((accumulator) => accumulator.kind === kind)
+      if (found === undefined) throw new Error(`the test of ${plugin.kind} lacks its accumulator ${kind}`)
+      const accumulator = found
+      const finish = plugin.finish(options, kind)
+      const merged = (slices: readonly (readonly Observed[])[]): Float64Array => {
+        const [first, ...later] = slices.map((slice) => cellsOf(accumulator, slice))
+        for (const cells of later) accumulator.merge(first!, 0, cells, 0)
+        return first!
+      }
+
+      it('gives the value by definition, for one sample and for many', () => {
+        fc.assert(
+          fc.property(slicesArbitrary, (slices) => {
+            const samples = slices.flat()
+            expectClose(finish(cellsOf(accumulator, samples), 0), expected(samples), samples)
+            expectClose(finish(cellsOf(accumulator, [samples[0]!]), 0), expected([samples[0]!]), samples)
+          }),
+        )
+      })
+
+      it('gives the same whether samples are added to one slice or slices are merged', () => {
+        fc.assert(
+          fc.property(slicesArbitrary, (slices) => {
+            expectClose(finish(merged(slices), 0), expected(slices.flat()), slices.flat())
+          }),
+        )
+      })
+
+      it('merges alike however the slices are bracketed', () => {
+        fc.assert(
+          fc.property(slicesArbitrary, slicesArbitrary, (left, right) => {
+            // The right slices come later in time, as a window's do.
+            const shiftMs = left.flat().at(-1)!.timestampMs - right[0]![0]!.timestampMs + 1
+            const later = right.map((slice) =>
+              slice.map(({ timestampMs, value }) => ({ timestampMs: timestampMs + shiftMs, value })),
+            )
+            const cells = merged(left)
+            accumulator.merge(cells, 0, merged(later), 0)
+            const samples = [...left.flat(), ...later.flat()]
+            expectClose(finish(cells, 0), expected(samples), samples)
+          }),
+        )
+      })
+
+      it('shows in cell 0 whether there is a sample, whatever its value', () => {
+        for (const value of [0, -0, 1, -1e308]) {
+          expect(cellsOf(accumulator, [{ timestampMs: 0, value }])[0]).not.toBe(0)
+        }
+        expect(cellsOf(accumulator, [])[0]).toBe(0)
+      })
+
+      it('touches only its own cells of the rows given, and skips samples without a row', () => {
+        const samples = [1, 2, 3, 4].map((value) => ({ timestampMs: value * 1_000, value }))
+        const lane = 2
+        const row = lane + accumulator.width + 1
+        const cells = new Float64Array(2 * row).fill(7)
+        cells.fill(0, row + lane, row + lane + accumulator.width)
+        accumulator.add(cells, lane, Int32Array.of(row, -1, row, -1), viewOf(samples), 0, 4)
+        const alone = cellsOf(accumulator, [samples[0]!, samples[2]!], lane)
+        expect(cells.slice(row + lane, row + lane + accumulator.width)).toEqual(alone.slice(lane))
+        cells.fill(7, row + lane, row + lane + accumulator.width)
+        expect(cells.every((cell) => cell === 7)).toBe(true)
+      })
+
+      it('reads the samples it is given, from the middle of a batch as well', () => {
+        const samples = [5, 6, 7, 8].map((value) => ({ timestampMs: value * 1_000, value }))
+        const cells = new Float64Array(accumulator.width)
+        accumulator.add(cells, 0, new Int32Array(2), viewOf(samples), 1, 3)
+        expect(cells).toEqual(cellsOf(accumulator, samples.slice(1, 3)))
+      })
+
+      it('keeps nothing outside its cells: copied between any two samples they go on alike', () => {
+        fc.assert(
+          fc.property(slicesArbitrary, (slices) => {
+            const samples = slices.flat()
+            let cells = new Float64Array(accumulator.width)
+            for (const sample of samples) {
+              cells = cells.slice()
+              accumulator.add(cells, 0, new Int32Array(1), viewOf([sample]), 0, 1)
+            }
+            expect(cells).toEqual(cellsOf(accumulator, samples))
+          }),
+        )
+      })
+    })
+  }
+}

@@ -8,6 +8,10 @@ import type { BenchModule, Figure } from './lib/bench.ts'
 import { type Machine, measureMachine } from './lib/machine.ts'
 
 const BENCHES: Readonly<Record<string, () => Promise<{ bench: BenchModule }>>> = {
+  'parse-line-protocol': () => import('./parse-line-protocol.ts'),
+  'ring-window': () => import('./ring-window.ts'),
+  'log-append': () => import('./log-append.ts'),
+  'end-to-end': () => import('./end-to-end.ts'),
   'ring-transfer': () => import('./ring-transfer.ts'),
 }
 

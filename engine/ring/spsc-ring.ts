@@ -76,7 +76,6 @@ export class RingProducer {
   /** hot: byte position of `bytes` of payload in the buffer, or -1: full. `commit` or `abort` before the next claim. */
   claim(bytes: number): number {
     assert(this.#claimedBytes === 0, 'a claim is committed or aborted before the next', this.#claimedLength)
-    assert(bytes >= 0 && bytes <= this.frameBytesMax, 'a frame fits half the ring', bytes, this.frameBytesMax)
     const tail = this.#tail
     const needed = this.#neededBytes(bytes)
     if (!this.#hasRoom(needed)) return -1
@@ -154,6 +153,7 @@ export class RingProducer {
 
   /** Bytes that a claim takes at the present tail: the frame, and the padding before it where it would wrap. */
   #neededBytes(bytes: number): number {
+    assert(bytes >= 0 && bytes <= this.frameBytesMax, 'a frame fits half the ring', bytes, this.frameBytesMax)
     const frame = layout.frameBytes(bytes)
     const toEnd = this.#capacity - (this.#tail & this.#mask)
     return frame <= toEnd ? frame : toEnd + frame

@@ -128,7 +128,7 @@ class Explorer {
       if (error instanceof Violation) return verdict(error.message, error.label)
       throw error
     }
-    for (const table of this.#tables) table.check()
+    for (const table of this.#tables) table.check(open.size)
     return verdict(null, null)
   }
 
@@ -166,6 +166,7 @@ class Explorer {
       this.#accesses(state, thread, access, steps)
       return this.#settled(steps[0]!.state)
     }
+    if (this.#scenario.memory === 'races') this.#races.canonical(state.clocks)
     return state
   }
 
@@ -213,8 +214,6 @@ class Explorer {
     }
     switch (access.op) {
       case 'load':
-        push(buffer.findLast((store) => store.word === word)?.value ?? now)
-        return
       case 'atomic-load':
         push(buffer.findLast((store) => store.word === word)?.value ?? now)
         return
@@ -235,10 +234,9 @@ class Explorer {
     // An atomic write: all of the thread's plain stores are visible before it.
     if (buffer.length > 0) return
     if (access.op === 'atomic-store') push(0, write(access.value))
-    else if (access.op === 'or') push(now, write(now | access.value))
-    else if (access.op === 'and') push(now, write(now & access.value))
-    else if (now === access.expected) push(now, write(access.value))
-    else push(now)
+    else if (access.op === 'compare-exchange')
+      push(now, now === access.expected ? write(access.value) : undefined)
+    else push(now, write(access.op === 'or' ? now | access.value : now & access.value))
   }
 
   #wait(
@@ -290,7 +288,6 @@ class Explorer {
     const writes = op !== 'load' && op !== 'atomic-load' && op !== 'wait' && !failed
     const racer = this.#races.access(next.clocks, thread, word, atomic, reads, writes)
     if (racer >= 0) throw new Violation(`data race with ${this.#tables[racer]!.name}`, label)
-    this.#races.canonical(next.clocks)
   }
 }
 
@@ -308,5 +305,5 @@ function copyOf(state: State): Mutable {
 
 function keyOf(state: State): string {
   const buffers = state.buffers.map((buffer) => buffer.map((store) => `${store.word}=${store.value}`).join())
-  return `${state.local.join()} ${state.asleep.join()} ${state.memory.join()} ${buffers.join('|')} ${state.clocks.join()}`
+  return `${state.local.join()} ${state.asleep.join()} ${state.memory.join()} ${buffers.join('|')} ${String.fromCharCode(...state.clocks)}`
 }

@@ -309,6 +309,8 @@ export interface TakeScript {
   taken: number[]
   sizes: readonly (readonly number[])[]
   ring: number
+  /** Which look at the rings it is on. */
+  look: string
 }
 
 /** One bell for all rings, drained in a fixed order: the way a thread consumes from several producers. */
@@ -344,9 +346,10 @@ function* drain(
   mutant: Mutant | null,
 ): Program<boolean> {
   let found = 0
+  script.look = by
   for (script.ring = 0; script.ring < consumers.length; script.ring++) {
     const consumer = consumers[script.ring]!
-    const site = `${by}, ring ${script.ring}, found ${found}`
+    const site = `found ${found}`
     const kind = yield* consumer.peek(site)
     if (kind < 0) continue
     found = 1
@@ -365,5 +368,6 @@ function* drain(
     script.taken[script.ring] = frame + 1
   }
   script.ring = 0
+  script.look = ''
   return found > 0
 }

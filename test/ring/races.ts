@@ -20,12 +20,14 @@ export class Races {
   readonly #words: number
   readonly #syncAt: number
   readonly #accessAt: number
+  readonly #places: (readonly number[])[] = []
 
   constructor(threads: number, words: number) {
     this.#threads = threads
     this.#words = words
     this.#syncAt = threads * threads
     this.#accessAt = this.#syncAt + words * threads
+    for (let thread = 0; thread < threads; thread++) this.#places.push(this.#placesOf(thread))
   }
 
   start(): Clocks {
@@ -89,12 +91,7 @@ export class Races {
     for (let other = 0; other < this.#threads; other++) {
       if (other !== thread) knownToAll = Math.min(knownToAll, clocks[this.#knows(other, thread)]!)
     }
-    const places: number[] = []
-    for (let other = 0; other < this.#threads; other++) places.push(this.#knows(other, thread))
-    for (let word = 0; word < this.#words; word++) {
-      places.push(this.#sync(word, thread))
-      for (let kind = 0; kind < KINDS; kind++) places.push(this.#at(word, kind, thread))
-    }
+    const places = this.#places[thread]!
     const epochs = new Set<number>()
     for (const place of places) {
       if (clocks[place]! <= knownToAll) clocks[place] = 0
@@ -102,6 +99,17 @@ export class Races {
     }
     const ranks = new Map([...epochs].sort((a, b) => a - b).map((epoch, rank) => [epoch, rank + 1]))
     for (const place of places) clocks[place] = ranks.get(clocks[place]!) ?? 0
+  }
+
+  /** Everywhere that an epoch of `thread` is kept. */
+  #placesOf(thread: number): number[] {
+    const places: number[] = []
+    for (let other = 0; other < this.#threads; other++) places.push(this.#knows(other, thread))
+    for (let word = 0; word < this.#words; word++) {
+      places.push(this.#sync(word, thread))
+      for (let kind = 0; kind < KINDS; kind++) places.push(this.#at(word, kind, thread))
+    }
+    return places
   }
 
   #knows(thread: number, other: number): number {

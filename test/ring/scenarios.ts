@@ -30,14 +30,14 @@ export const SHAPES: readonly Shape[] = [
     capacity: 32,
     publishBytes: 8,
     start: BEFORE_WRAP,
-    sizes: [[8, 0, 8, 8, 0, 0, 8]],
+    sizes: [[8, 0, 8, 8, 0, 8]],
   },
   {
     name: 'head published late, so that the producer waits for the drain',
     capacity: 32,
     publishBytes: 24,
-    start: 0,
-    sizes: [[0, 8, 8, 0, 8, 8]],
+    start: 8,
+    sizes: [[8, 8, 0, 8, 8, 0]],
   },
   {
     name: 'eight units, long padding',
@@ -93,10 +93,10 @@ export function scenarioOf(
     name: 'consumer',
     start() {
       const consumers = rings.map((ring, index) => new ModelConsumer(ring, roomOf(index)))
-      const script = { taken: rings.map(() => 0), sizes: shape.sizes, ring: 0 }
+      const script = { taken: rings.map(() => 0), sizes: shape.sizes, ring: 0, look: '' }
       return {
         program: takeFrames(consumers, wakes(), script, mutant),
-        fields: () => [consumers.map((one) => one.fields()), script.taken, script.ring],
+        fields: () => [consumers.map((one) => one.fields()), script.taken, script.ring, script.look],
       }
     },
   }

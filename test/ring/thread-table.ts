@@ -5,6 +5,7 @@
  * `check` guards the merging: if a model kept a variable outside its fields, two histories would meet in one state and
  * then part, and states would go unexplored.
  */
+import { Prng } from '../../engine/util/prng.ts'
 import { type Access, ModelFailure, type ModelThread, type Program } from './access.ts'
 
 interface LocalState {
@@ -14,15 +15,17 @@ interface LocalState {
   readonly key: string
   readonly history: readonly number[]
   readonly next: Map<number, number>
+  /** Keys of `next`. */
+  readonly values: number[]
 }
+
+const CHECK_WALKS = 1000
 
 export class ThreadTable {
   readonly name: string
   readonly #thread: ModelThread
   readonly #states: LocalState[] = []
   readonly #idByKey = new Map<string, number>()
-  /** A second history for a state, to be checked. */
-  readonly #merges: { id: number; history: readonly number[] }[] = []
 
   constructor(thread: ModelThread) {
     this.name = thread.name
@@ -49,19 +52,27 @@ export class ThreadTable {
     if (known !== undefined) return known
     const next = this.#intern([...state.history, value])
     state.next.set(value, next)
+    state.values.push(value)
     return next
   }
 
-  /** Throws where two histories of one state part later: a field is missing from `fields`. */
-  check(): void {
-    for (const { id, history } of this.#merges) {
-      for (const [value, next] of this.#states[id]!.next) {
-        const key = this.#replay([...history, value]).key
-        if (key !== this.#states[next]!.key) {
-          throw new Error(
-            `${this.name}: the model keeps state outside its fields at ${this.#states[id]!.key}`,
-          )
-        }
+  /**
+   * Walks the table at random beside a live program; throws where they part: then two histories were merged in one state
+   * that the program does not take for one, and a field is missing from `fields`.
+   */
+  check(seed: number): void {
+    const prng = new Prng(seed)
+    for (let walk = 0; walk < CHECK_WALKS; walk++) {
+      const { program, fields } = this.#thread.start()
+      let result = program.next()
+      let id = 0
+      while (!result.done && this.#states[id]!.values.length > 0) {
+        const { values, next } = this.#states[id]!
+        const value = values[prng.below(values.length)]!
+        id = next.get(value)!
+        result = program.next(value)
+        if (keyOf(result.done ? null : result.value, fields()) === this.#states[id]!.key) continue
+        throw new Error(`${this.name}: the model keeps state outside its fields at ${this.#states[id]!.key}`)
       }
     }
   }
@@ -69,11 +80,8 @@ export class ThreadTable {
   #intern(history: readonly number[]): number {
     const state = this.#replay(history)
     const known = this.#idByKey.get(state.key)
-    if (known !== undefined) {
-      this.#merges.push({ id: known, history })
-      return known
-    }
-    const id = this.#states.push({ ...state, history, next: new Map() }) - 1
+    if (known !== undefined) return known
+    const id = this.#states.push({ ...state, history, next: new Map(), values: [] }) - 1
     this.#idByKey.set(state.key, id)
     return id
   }
@@ -84,12 +92,16 @@ export class ThreadTable {
       let result = program.next()
       for (const value of history) result = program.next(value)
       const access = result.done ? null : result.value
-      return { access, failure: null, key: `${JSON.stringify(access)} ${JSON.stringify(fields())}` }
+      return { access, failure: null, key: keyOf(access, fields()) }
     } catch (error) {
       if (!(error instanceof ModelFailure)) throw error
       return { access: null, failure: error.message, key: `failed: ${error.message}` }
     }
   }
+}
+
+function keyOf(access: Access | null, fields: unknown): string {
+  return `${JSON.stringify(access)} ${JSON.stringify(fields)}`
 }
 
 /** Runs a program alone on `words`, at once and in order; the accesses it made. */

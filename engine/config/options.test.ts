@@ -74,13 +74,13 @@ describe('optionSpec', () => {
       'p.detect.treshold: is no known option (got 3). Did you mean "threshold"? Known: count, direction, history, limit, threshold.',
       'p.detect.history: has no unit (got "10"). Write a duration such as "500ms", "5s", "1h30m" or "7d", or a number of milliseconds.',
       'p.detect.direction: is not one of the choices (got "left"). Write one of "up", "down", "both".',
-      'p.detect.count: is out of bounds (got 11). Write a whole number at least 1 and at most 10.',
+      'p.detect.count: is out of bounds (got 11). Write a whole number from 1 to 10.',
     ])
   })
 
   test('names a missing option and what it means', () => {
     expect(parse(spec, {}).faults.map(describeFault)).toEqual([
-      'p.detect.count: is missing (got nothing). Write a whole number at least 1 and at most 10: how many.',
+      'p.detect.count: is missing (got nothing). Write a whole number from 1 to 10: how many.',
     ])
   })
 
@@ -113,7 +113,7 @@ describe('optionSpec', () => {
     })
     expect(spec.help[4]).toEqual({
       name: 'count',
-      type: 'whole number at least 1 and at most 10',
+      type: 'whole number from 1 to 10',
       meaning: 'how many',
     })
   })
@@ -132,6 +132,7 @@ describe('option types', () => {
     on: { type: flag(), optional: true, meaning: 'on' },
     name: { type: text(), optional: true, meaning: 'name' },
     number: { type: number(), optional: true, meaning: 'number' },
+    ring: { type: bytes({ powerOfTwo: true }), optional: true, meaning: 'ring' },
     short: { type: duration({ maxMs: 1_000 }), optional: true, meaning: 'short' },
   })
   test.each([
@@ -141,6 +142,7 @@ describe('option types', () => {
     { name: 'x' },
     { number: -1.5 },
     { short: '1s' },
+    { ring: '16MiB' },
   ])('accepts %j', (input) => {
     expect(parse(one, input).faults).toEqual([])
   })
@@ -154,6 +156,8 @@ describe('option types', () => {
     { number: Number.POSITIVE_INFINITY },
     { number: '5' },
     { short: '1001ms' },
+    { ring: '16MB' },
+    { ring: 0 },
   ])('refuses %j with one fault', (input) => {
     expect(parse(one, input).faults).toHaveLength(1)
   })

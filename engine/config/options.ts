@@ -203,9 +203,10 @@ function numeric(
   const { min, max, above, below } = limits
   const bounds: string[] = []
   if (above !== undefined) bounds.push(`above ${above}`)
-  if (min !== undefined) bounds.push(`at least ${min}`)
+  if (min !== undefined && max !== undefined) bounds.push(`from ${min} to ${max}`)
+  else if (min !== undefined) bounds.push(`at least ${min}`)
   if (below !== undefined) bounds.push(`below ${below}`)
-  if (max !== undefined) bounds.push(`at most ${max}`)
+  if (max !== undefined && min === undefined) bounds.push(`at most ${max}`)
   const text = [what, bounds.join(' and ')].filter((part) => part !== '').join(' ')
   const inside = (value: number): boolean =>
     !(value < (min ?? value)) &&
@@ -234,16 +235,19 @@ export function duration(limits: DurationLimits = {}): OptionType<string | numbe
 export interface BytesLimits {
   readonly minBytes?: number
   readonly maxBytes?: number
+  readonly powerOfTwo?: boolean
 }
 
 export function bytes(limits: BytesLimits = {}): OptionType<string | number, number, 'Bytes'> {
-  const { minBytes = 0, maxBytes = Number.MAX_SAFE_INTEGER } = limits
+  const { minBytes = 0, maxBytes = Number.MAX_SAFE_INTEGER, powerOfTwo = false } = limits
   const schema = v.pipe(
     reading(readBytes),
     v.check((size) => size >= minBytes, `is less than ${minBytes} bytes`),
     v.check((size) => size <= maxBytes, `is more than ${maxBytes} bytes`),
+    v.check((size) => !powerOfTwo || Number.isInteger(Math.log2(size)), 'is not a power of two'),
   )
-  return { text: 'size', allowed: BYTES_ALLOWED, unit: 'Bytes', schema }
+  const allowed = powerOfTwo ? 'a size that is a power of two, such as "16MiB"' : BYTES_ALLOWED
+  return { text: powerOfTwo ? 'size, a power of two' : 'size', allowed, unit: 'Bytes', schema }
 }
 
 function reading(read: (value: unknown) => Reading): v.GenericSchema<unknown, number> {

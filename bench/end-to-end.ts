@@ -1,0 +1,234 @@
+/**
+ * The whole path: HTTP line protocol from a generator in its own process → log with fdatasync before the answer → ring →
+ * sliding windows (mean, count) → EWMA detector → committed results. The clock runs from the first byte sent until the
+ * last result is committed, so a backlog does not count as speed. The checksum is over what was committed.
+ */
+import { fork } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { crc32 } from 'node:zlib'
+import { resolveConfig } from '../engine/config/config.ts'
+import type { PipelinePlan } from '../engine/contract/plan.ts'
+import type { DetectorPlugin } from '../engine/contract/plugins.ts'
+import { openStateReader } from '../engine/store/state-store.ts'
+import { assert } from '../engine/util/assert.ts'
+import { registry } from '../operators/registry.ts'
+import { type RunningNode, startNode } from '../workers/node.ts'
+import type { BenchModule, Figure } from './lib/bench.ts'
+import type { LoadOptions, LoadReport } from './lib/line-load.ts'
+import { median } from './lib/measure.ts'
+import { openScratch } from './lib/scratch.ts'
+
+const SERIES = 1_000
+const CONNECTIONS = 8
+/** 100 scrapes a second of event time: eight bodies in flight stay within the disorder. */
+const STEP_MS = 10
+const DISORDER_MS = 5_000
+const START_MS = 1_700_000_000_000
+const SETTLE_POLL_MS = 10
+
+const ewma = registry.detectors.get('ewma') as unknown as DetectorPlugin<unknown>
+
+const PLAN: PipelinePlan = {
+  plan: 1,
+  name: 'end-to-end',
+  topic: { name: 'metrics', partitions: 16, partitionBy: null },
+  where: [],
+  groupBy: null,
+  disorderMs: DISORDER_MS,
+  idleMs: 3_600_000,
+  window: { kind: 'sliding', options: {}, sizeMs: 10_000, everyMs: 1_000, sliceMs: 1_000 },
+  aggregates: [
+    { name: 'busy', kind: 'mean', options: {} },
+    { name: 'n', kind: 'count', options: {} },
+  ],
+  detectors: [
+    { name: 'ewma', kind: 'ewma', column: 'busy', options: ewma.options.parse({}, 'ewma', []), holdMs: 0 },
+  ],
+  sinks: [],
+}
+
+interface Size {
+  readonly linesPerBody: number
+  readonly warmLines: number
+  readonly lines: number
+}
+
+interface Round {
+  readonly samplesPerSecond: number
+  readonly answeredPerSecond: number
+  readonly results: number
+  readonly checksum: string
+}
+
+async function measure(size: Size): Promise<Round> {
+  const scratch = openScratch('end-to-end')
+  try {
+    const config = resolveConfig({ flags: { port: 0, data: `${scratch.path}/data` } })
+    const node = await startNode({
+      config,
+      pipelines: [PLAN],
+      onFatal: (error) => {
+        throw error
+      },
+    })
+    try {
+      const port = Number(new URL(node.address).port)
+      await load(port, 0, size.warmLines, size.linesPerBody)
+      await settled(node, size.warmLines)
+      const startMs = performance.now()
+      const report = await load(port, size.warmLines / SERIES, size.lines, size.linesPerBody)
+      await settled(node, size.warmLines + size.lines)
+      const seconds = (performance.now() - startMs) / 1000
+      const bodies = Math.ceil(size.lines / size.linesPerBody)
+      assert(
+        report.statuses['204'] === bodies,
+        'every body is stored',
+        JSON.stringify(report.statuses),
+        bodies,
+      )
+      const [pipeline] = await node.queries.pipelines()
+      const ledger = pipeline!.ledger
+      assert(ledger.late === 0 && ledger.windowed === ledger.in, 'no sample is late', JSON.stringify(ledger))
+      return {
+        samplesPerSecond: size.lines / seconds,
+        answeredPerSecond: size.lines / report.seconds,
+        ...(await committed(config.data)),
+      }
+    } finally {
+      await node.close()
+    }
+  } finally {
+    scratch.remove()
+  }
+}
+
+/** Sends `lines` from scrape `fromScrape` on. */
+function load(port: number, fromScrape: number, lines: number, linesPerBody: number): Promise<LoadReport> {
+  const child = fork(fileURLToPath(new URL('./lib/line-load.js', import.meta.url)), [], { execArgv: [] })
+  const options: LoadOptions = {
+    port,
+    path: '/write?precision=ms',
+    connections: CONNECTIONS,
+    linesPerBody,
+    series: SERIES,
+    bodies: Math.ceil(lines / linesPerBody),
+    startMs: START_MS + fromScrape * STEP_MS,
+    stepMs: STEP_MS,
+  }
+  return new Promise((resolve, reject) => {
+    child.once('message', (report) => resolve(report as LoadReport))
+    child.once('error', reject)
+    child.once('exit', (code) => reject(new Error(`the load generator ended with ${code}`)))
+    child.send(options)
+  })
+}
+
+/** Resolves when everything sent is in committed results. */
+async function settled(node: RunningNode, lines: number): Promise<void> {
+  for (;;) {
+    const [pipeline] = await node.queries.pipelines()
+    if (pipeline!.ledger.in >= lines) return
+    await new Promise((resolve) => setTimeout(resolve, SETTLE_POLL_MS))
+  }
+}
+
+/** Number of entries committed, and a checksum over them, stream by stream. */
+async function committed(dir: string): Promise<{ results: number; checksum: string }> {
+  const state = openStateReader({ dir })
+  const { id } = state.pipeline(PLAN.name)!
+  let results = 0
+  let crc = 0
+  for (let partition = 0; partition < PLAN.topic.partitions; partition++) {
+    let seq = 0
+    for (;;) {
+      const entries = state.entries(id, partition, seq)
+      if (entries.length === 0) break
+      for (const entry of entries) {
+        crc = crc32(entry.bytes, crc)
+        results += new DataView(entry.bytes.buffer, entry.bytes.byteOffset).getInt32(0, true)
+      }
+      seq = entries.at(-1)!.seq + 1
+    }
+  }
+  await state.close()
+  return { results, checksum: crc.toString(16).padStart(8, '0') }
+}
+
+function sizes(
+  smoke: boolean,
+): readonly { readonly name: string; readonly size: Size; readonly rounds: number }[] {
+  if (smoke) {
+    return [
+      {
+        name: 'samplesPerSecond',
+        size: { linesPerBody: 10_000, warmLines: 100_000, lines: 400_000 },
+        rounds: 1,
+      },
+      {
+        name: 'samplesPerSecond1000',
+        size: { linesPerBody: 1_000, warmLines: 20_000, lines: 100_000 },
+        rounds: 1,
+      },
+      {
+        name: 'samplesPerSecond200',
+        size: { linesPerBody: 200, warmLines: 10_000, lines: 40_000 },
+        rounds: 1,
+      },
+    ]
+  }
+  return [
+    {
+      name: 'samplesPerSecond',
+      size: { linesPerBody: 10_000, warmLines: 6_000_000, lines: 20_000_000 },
+      rounds: 5,
+    },
+    {
+      name: 'samplesPerSecond1000',
+      size: { linesPerBody: 1_000, warmLines: 3_000_000, lines: 10_000_000 },
+      rounds: 3,
+    },
+    {
+      name: 'samplesPerSecond200',
+      size: { linesPerBody: 200, warmLines: 1_000_000, lines: 4_000_000 },
+      rounds: 3,
+    },
+  ]
+}
+
+export const bench: BenchModule = {
+  name: 'end-to-end',
+  figures: ['samplesPerSecond', 'samplesPerSecond1000', 'samplesPerSecond200', 'answeredPerSecond'],
+  async run({ smoke }) {
+    const figures: Figure[] = []
+    for (const { name, size, rounds } of sizes(smoke)) {
+      const runs: Round[] = []
+      for (let i = 0; i < rounds; i++) runs.push(await measure(size))
+      const params = {
+        linesPerBody: size.linesPerBody,
+        lines: size.lines,
+        series: SERIES,
+        connections: CONNECTIONS,
+        lineBytes: 66,
+        window: '10s every 1s',
+        scrapeMs: STEP_MS,
+        disorderMs: DISORDER_MS,
+        commitMs: 100,
+        results: runs[0]!.results,
+        rounds,
+      }
+      const checksum = runs[0]!.checksum
+      figures.push({
+        figure: name,
+        value: median(runs.map((run) => run.samplesPerSecond)),
+        unit: 'samples/s',
+        params,
+        checksum,
+      })
+      if (name === 'samplesPerSecond') {
+        const value = median(runs.map((run) => run.answeredPerSecond))
+        figures.push({ figure: 'answeredPerSecond', value, unit: 'samples/s', params, checksum })
+      }
+    }
+    return figures
+  },
+}

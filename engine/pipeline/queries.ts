@@ -75,6 +75,8 @@ interface RowsAsked {
 class StoredQueries implements Queries {
   readonly #sources: QuerySources
   readonly #known = new Map<string, KnownPipeline>()
+  /** By the labels object that a decoder hands out for a group again and again. */
+  readonly #groupKeys = new WeakMap<Labels, Uint8Array>()
 
   constructor(sources: QuerySources) {
     this.#sources = sources
@@ -89,7 +91,7 @@ class StoredQueries implements Queries {
         group.length === 0 || hasLabels(decoder.groupOf(partition, entry, row), group),
       accepts: ({ body }) => inRange((body as ResultBody).windowEndMs, query),
       eventTimeMs: (record) => (record.body as ResultBody).windowEndMs,
-      sortKey: (record) => encodeSeriesKey((record.body as ResultBody).group),
+      sortKey: (record) => this.#groupKey((record.body as ResultBody).group),
       endMs: query.toMs ?? Number.POSITIVE_INFINITY,
     })
     return {
@@ -197,6 +199,14 @@ class StoredQueries implements Queries {
     const names = this.#sources.state.pipelines().map((known) => known.name)
     const remedy = names.length === 0 ? 'There are none yet.' : `There are: ${names.join(', ')}.`
     throw new MillraceError('PIPELINE_INVALID', `There is no pipeline ${JSON.stringify(name)}. ${remedy}`)
+  }
+
+  #groupKey(group: Labels): Uint8Array {
+    const known = this.#groupKeys.get(group)
+    if (known !== undefined) return known
+    const key = encodeSeriesKey(group)
+    this.#groupKeys.set(group, key)
+    return key
   }
 
   #knownOf(record: PipelineRecord): KnownPipeline {

@@ -13,8 +13,8 @@ import type { RowPosition } from './query-cursor.ts'
 export const SCANNED_ROWS_MAX = 200_000
 export const SCANNED_ENTRIES_MAX = 20_000
 const READ_LIMITS = { countMax: 64, bytesMax: 16 * 1024 }
-/** Entries read between two breaths, so that a long scan does not hold the server's thread. */
-const ENTRIES_A_TURN = 256
+/** Rows and entries looked at between two breaths, so that a long scan does not hold the server's thread. */
+const WORK_A_TURN = 2_000
 
 export interface RowQuery {
   readonly state: Pick<StateReader, 'entries'>
@@ -39,6 +39,8 @@ export interface MergedRows {
 interface Budget {
   rows: number
   entries: number
+  /** Until the next breath. */
+  turn: number
 }
 
 export async function mergeRows(
@@ -47,7 +49,7 @@ export async function mergeRows(
   starts: readonly RowPosition[],
   limit: number,
 ): Promise<MergedRows> {
-  const budget: Budget = { rows: SCANNED_ROWS_MAX, entries: SCANNED_ENTRIES_MAX }
+  const budget: Budget = { rows: SCANNED_ROWS_MAX, entries: SCANNED_ENTRIES_MAX, turn: WORK_A_TURN }
   const streams = partitions.map((partition) => new RowStream(query, partition, starts[partition]!))
   const records: SinkRecord[] = []
   const positions = (): RowPosition[] => {
@@ -55,14 +57,14 @@ export async function mergeRows(
     for (const stream of streams) all[stream.partition] = stream.position
     return all
   }
-  let breathAt = budget.entries - ENTRIES_A_TURN
   let pending: readonly RowStream[] = streams
   for (;;) {
     for (const stream of pending) {
-      if (!stream.seekRow(budget)) return { records, positions: positions() }
-      if (budget.entries > breathAt) continue
-      breathAt = budget.entries - ENTRIES_A_TURN
-      await new Promise(setImmediate)
+      while (!stream.seekRow(budget)) {
+        if (budget.rows <= 0 || budget.entries <= 0) return { records, positions: positions() }
+        await new Promise(setImmediate)
+        budget.turn = WORK_A_TURN
+      }
     }
     const first = earliest(streams)
     if (first === null) return { records, positions: null }
@@ -70,6 +72,10 @@ export async function mergeRows(
     records.push(first.take())
     pending = [first]
   }
+}
+
+function spent(budget: Budget): boolean {
+  return budget.rows <= 0 || budget.entries <= 0 || budget.turn-- <= 0
 }
 
 function earliest(streams: readonly RowStream[]): RowStream | null {
@@ -106,7 +112,7 @@ class RowStream {
     return { seq: this.#seq, row: this.#row }
   }
 
-  /** Finds the next row, or the end. False: the budget ended first; the position says how far it came. */
+  /** Finds the next row, or the end. False: the turn or the budget ended first; another call goes on from there. */
   seekRow(budget: Budget): boolean {
     const { decoder, feed, wants, accepts, eventTimeMs, endMs } = this.#query
     while (this.record === null && !this.#ended) {
@@ -116,7 +122,8 @@ class RowStream {
         return true
       }
       if (feedOf(entry) !== feed) {
-        if (budget.entries-- <= 0) return false
+        if (spent(budget)) return false
+        budget.entries--
         this.#nextEntry(entry)
         continue
       }
@@ -126,7 +133,8 @@ class RowStream {
       }
       const rows = decoder.rowCount(this.partition, entry)
       for (; this.#row < rows; this.#row++) {
-        if (budget.rows-- <= 0) return false
+        if (spent(budget)) return false
+        budget.rows--
         if (!wants(this.partition, entry, this.#row)) continue
         const record = decoder.record(this.partition, entry, this.#row)
         if (!accepts(record)) continue
@@ -135,7 +143,8 @@ class RowStream {
         this.#key = null
         return true
       }
-      if (budget.entries-- <= 0) return false
+      if (spent(budget)) return false
+      budget.entries--
       this.#nextEntry(entry)
     }
     return true

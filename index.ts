@@ -1,0 +1,65 @@
+/**
+ * The public API: everything a pipeline module, a configuration file or a plug-in imports from 'millrace', and nothing
+ * else. Names are explicit; importing it starts nothing and reads nothing.
+ */
+
+// Configuration
+export { type ConfigInput, defineConfig } from './engine/config/config.ts'
+// What sinks and queries hand out
+export type { Alert, AlertState } from './engine/contract/alert.ts'
+// Definitions, for functions that make or take parts of pipelines
+export type {
+  Aggregate,
+  SilenceDetectorChoice,
+  SinkChoice,
+  Topic,
+  ValueDetector,
+  Window,
+} from './engine/contract/definition.ts'
+// Errors
+export { type ErrorCode, type Fault, MillraceError } from './engine/contract/errors.ts'
+// Plans
+export type {
+  AggregatePlan,
+  DetectorPlan,
+  LabelMatcher,
+  PipelinePlan,
+  SinkPlan,
+  TopicSpec,
+  WindowPlan,
+} from './engine/contract/plan.ts'
+export type { LateBody, ResultBody, ScoreBody, SinkFeed, SinkRecord } from './engine/contract/plugins.ts'
+export type { Labels } from './engine/contract/samples.ts'
+// Pipelines
+export {
+  type DetectOptions,
+  type LabelCondition,
+  type LabelValue,
+  not,
+  type Pipeline,
+  pipeline,
+  type ToOptions,
+  type TopicOptions,
+  topic,
+} from './engine/pipeline/builder.ts'
+// Aggregates
+export { count } from './operators/aggregates/count.ts'
+export { last } from './operators/aggregates/last.ts'
+export { max } from './operators/aggregates/max.ts'
+export { mean } from './operators/aggregates/mean.ts'
+export { min } from './operators/aggregates/min.ts'
+export { rate } from './operators/aggregates/rate.ts'
+export { standardDeviation } from './operators/aggregates/standard-deviation.ts'
+export { sum } from './operators/aggregates/sum.ts'
+// Detectors
+export { ewma } from './operators/detectors/ewma.ts'
+export { rangeBreach } from './operators/detectors/range-breach.ts'
+export { silence } from './operators/detectors/silence.ts'
+export { threshold } from './operators/detectors/threshold.ts'
+// Sinks
+export { ndjsonFile } from './operators/sinks/ndjson-file.ts'
+export { stdout } from './operators/sinks/stdout.ts'
+export { webhook } from './operators/sinks/webhook.ts'
+// Windows
+export { sliding } from './operators/windows/sliding.ts'
+export { tumbling } from './operators/windows/tumbling.ts'

@@ -53,8 +53,7 @@ const ZERO = 0x30
 const BACKSLASH = 0x5c
 const INTEGER = 0x69
 
-const SPACES = 0x20202020
-const EQUALS = 0x3d3d3d3d
+const EQUALS = 0x3d
 /** Digits whose number is an int32. */
 const INT32_DIGITS_MAX = 9
 /** First four of 19 digits of nanoseconds: the range check and the rounding are simple in between. */
@@ -238,9 +237,9 @@ export function decodeKnownLines(
 }
 
 /**
- * Where the key at `at` ends, after its `=`; −1: not before `limit`. A line's first key has the measurement and tags and
+ * Where the key at `from` ends, after its `=`; −1: not on this line. A line's first key has the measurement and tags and
  * ends in the first `=` after an unescaped space. A backslash before a space or an equals sign always escapes it.
- * Only bytes that a strict parse found before are ever found in the alias table, so this need not check anything.
+ * Only bytes that a strict parse accepted are ever found in the alias table, so this need not check anything.
  * hot: one call a field that prediction missed.
  */
 function findKeyEnd(
@@ -252,37 +251,38 @@ function findKeyEnd(
 ): number {
   let at = from
   if (hasHead) {
-    at = indexOfUnescaped(bytes, view, at, limit, SPACES)
+    at = indexOfHeadEnd(bytes, view, at, limit)
     if (at < 0) return -1
   }
-  return indexOfUnescaped(bytes, view, at, limit, EQUALS) + 1 || -1
+  for (; at < limit; at++) {
+    const byte = bytes[at]!
+    if (byte === EQUALS && bytes[at - 1] !== BACKSLASH) return at + 1
+    if (byte === NEWLINE) return -1
+  }
+  return -1
 }
 
-/** hot: four bytes at a time; `pattern` is the byte four times. The lowest marked byte of a word is exact. */
-function indexOfUnescaped(
-  bytes: Uint8Array,
-  view: DataView,
-  from: number,
-  limit: number,
-  pattern: number,
-): number {
+/**
+ * The first space that no backslash escapes; −1: not on this line.
+ * hot: four bytes at a time. `marks` has the high bit of each byte below 0x21; the lowest mark is exact.
+ */
+function indexOfHeadEnd(bytes: Uint8Array, view: DataView, from: number, limit: number): number {
   const wordLimit = limit - 4
   let at = from
   while (at <= wordLimit) {
-    const word = view.getInt32(at, true) ^ pattern
-    const marks = (word - 0x01010101) & ~word & 0x80808080
+    const word = view.getInt32(at, true)
+    const marks = (word - 0x21212121) & ~word & 0x80808080
     if (marks === 0) {
       at += 4
       continue
     }
     at += (31 - Math.clz32(marks & -marks)) >> 3
-    if (at === from || bytes[at - 1] !== BACKSLASH) return at
+    const byte = bytes[at]!
+    if (byte === SPACE && (at === from || bytes[at - 1] !== BACKSLASH)) return at
+    if (byte === NEWLINE) return -1
     at++
   }
-  while (at < limit) {
-    if (bytes[at] === (pattern & 0xff) && (at === from || bytes[at - 1] !== BACKSLASH)) return at
-    at++
-  }
+  // A head this near to the end leaves no room for a field and its value.
   return -1
 }
 

@@ -20,8 +20,6 @@ import { openScratch } from './lib/scratch.ts'
 
 const SERIES = 1_000
 const CONNECTIONS = 8
-/** 100 scrapes a second of event time: eight bodies in flight stay within the disorder. */
-const STEP_MS = 10
 const DISORDER_MS = 5_000
 const START_MS = 1_700_000_000_000
 const SETTLE_POLL_MS = 10
@@ -47,20 +45,22 @@ const PLAN: PipelinePlan = {
   sinks: [],
 }
 
-interface Size {
+export interface Size {
   readonly linesPerBody: number
   readonly warmLines: number
   readonly lines: number
+  /** Event time from scrape to scrape: what the bodies in flight span must stay within the disorder. */
+  readonly stepMs: number
 }
 
-interface Round {
+export interface Round {
   readonly samplesPerSecond: number
   readonly answeredPerSecond: number
   readonly results: number
   readonly checksum: string
 }
 
-async function measure(size: Size): Promise<Round> {
+export async function measure(size: Size): Promise<Round> {
   const scratch = openScratch('end-to-end')
   try {
     const config = resolveConfig({ flags: { port: 0, data: `${scratch.path}/data` } })
@@ -73,10 +73,10 @@ async function measure(size: Size): Promise<Round> {
     })
     try {
       const port = Number(new URL(node.address).port)
-      await load(port, 0, size.warmLines, size.linesPerBody)
+      await load(port, 0, size.warmLines, size)
       await settled(node, size.warmLines)
       const startMs = performance.now()
-      const report = await load(port, size.warmLines / SERIES, size.lines, size.linesPerBody)
+      const report = await load(port, size.warmLines / SERIES, size.lines, size)
       await settled(node, size.warmLines + size.lines)
       const seconds = (performance.now() - startMs) / 1000
       const bodies = Math.ceil(size.lines / size.linesPerBody)
@@ -103,17 +103,23 @@ async function measure(size: Size): Promise<Round> {
 }
 
 /** Sends `lines` from scrape `fromScrape` on. */
-function load(port: number, fromScrape: number, lines: number, linesPerBody: number): Promise<LoadReport> {
+export function load(
+  port: number,
+  fromScrape: number,
+  lines: number,
+  { linesPerBody, stepMs }: Size,
+  path = '/write?precision=ms',
+): Promise<LoadReport> {
   const child = fork(fileURLToPath(new URL('./lib/line-load.js', import.meta.url)), [], { execArgv: [] })
   const options: LoadOptions = {
     port,
-    path: '/write?precision=ms',
+    path,
     connections: CONNECTIONS,
     linesPerBody,
     series: SERIES,
     bodies: Math.ceil(lines / linesPerBody),
-    startMs: START_MS + fromScrape * STEP_MS,
-    stepMs: STEP_MS,
+    startMs: START_MS + fromScrape * stepMs,
+    stepMs,
   }
   return new Promise((resolve, reject) => {
     child.once('message', (report) => resolve(report as LoadReport))
@@ -157,41 +163,20 @@ async function committed(dir: string): Promise<{ results: number; checksum: stri
 function sizes(
   smoke: boolean,
 ): readonly { readonly name: string; readonly size: Size; readonly rounds: number }[] {
+  const size = (linesPerBody: number, warmLines: number, lines: number, stepMs: number): Size => {
+    return { linesPerBody, warmLines, lines, stepMs }
+  }
   if (smoke) {
     return [
-      {
-        name: 'samplesPerSecond',
-        size: { linesPerBody: 10_000, warmLines: 100_000, lines: 400_000 },
-        rounds: 1,
-      },
-      {
-        name: 'samplesPerSecond1000',
-        size: { linesPerBody: 1_000, warmLines: 20_000, lines: 100_000 },
-        rounds: 1,
-      },
-      {
-        name: 'samplesPerSecond200',
-        size: { linesPerBody: 200, warmLines: 10_000, lines: 40_000 },
-        rounds: 1,
-      },
+      { name: 'samplesPerSecond', size: size(10_000, 100_000, 400_000, 40), rounds: 1 },
+      { name: 'samplesPerSecond1000', size: size(1_000, 20_000, 100_000, 200), rounds: 1 },
+      { name: 'samplesPerSecond200', size: size(200, 10_000, 40_000, 500), rounds: 1 },
     ]
   }
   return [
-    {
-      name: 'samplesPerSecond',
-      size: { linesPerBody: 10_000, warmLines: 6_000_000, lines: 20_000_000 },
-      rounds: 5,
-    },
-    {
-      name: 'samplesPerSecond1000',
-      size: { linesPerBody: 1_000, warmLines: 3_000_000, lines: 10_000_000 },
-      rounds: 3,
-    },
-    {
-      name: 'samplesPerSecond200',
-      size: { linesPerBody: 200, warmLines: 1_000_000, lines: 4_000_000 },
-      rounds: 3,
-    },
+    { name: 'samplesPerSecond', size: size(10_000, 6_000_000, 20_000_000, 10), rounds: 5 },
+    { name: 'samplesPerSecond1000', size: size(1_000, 3_000_000, 10_000_000, 10), rounds: 3 },
+    { name: 'samplesPerSecond200', size: size(200, 1_000_000, 4_000_000, 10), rounds: 3 },
   ]
 }
 
@@ -210,7 +195,7 @@ export const bench: BenchModule = {
         connections: CONNECTIONS,
         lineBytes: 66,
         window: '10s every 1s',
-        scrapeMs: STEP_MS,
+        scrapeMs: size.stepMs,
         disorderMs: DISORDER_MS,
         commitMs: 100,
         results: runs[0]!.results,

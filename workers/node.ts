@@ -57,6 +57,7 @@ import type {
 const HEARTBEAT_MS = 1_000
 const START_MS_MAX = 60_000
 const POLL_MS = 2
+const DRAIN_MS_MAX = 30_000
 const LOG_FULL_RETRY_SECONDS = 5
 const LAG_RETRY_SECONDS = 1
 
@@ -442,7 +443,17 @@ class LocalNode implements RunningNode {
   #sinksDrained(): Promise<void> {
     const request = this.#nextDrain++
     return new Promise((resolve) => {
-      this.#drains.set(request, resolve)
+      // A target that is down must not keep a finished run for ever: what it lacks is in the outbox, for the next start.
+      const bound = setTimeout(() => {
+        this.#drains.delete(request)
+        const message = `a sink did not take everything within ${DRAIN_MS_MAX} ms; the next start goes on from there`
+        this.#options.onWarning?.(new MillraceError('SINK_FAILED', message, { retryable: true }))
+        resolve()
+      }, DRAIN_MS_MAX)
+      this.#drains.set(request, () => {
+        clearTimeout(bound)
+        resolve()
+      })
       const message: SinkControl = { type: 'drain', request }
       this.#sinkControl.ref()
       this.#sinkControl.postMessage(message)

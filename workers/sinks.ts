@@ -5,10 +5,11 @@
 import type { SinkProgress } from '../engine/contract/plugins.ts'
 import * as catalog from '../engine/metrics/catalog.ts'
 import { ThreadMetrics } from '../engine/metrics/thread-metrics.ts'
-import { OutboxRunner, type SinkMetrics } from '../engine/pipeline/outbox.ts'
+import { OutboxRunner, progressJson, type SinkMetrics } from '../engine/pipeline/outbox.ts'
 import { Doorbell } from '../engine/ring/doorbell.ts'
 import { openLogReader } from '../engine/store/log-store.ts'
 import { openStateReader } from '../engine/store/state-store.ts'
+import { systemClock } from '../engine/util/clock.ts'
 import { registry } from '../operators/registry.ts'
 import type { CommittedMessage, RememberMessage, SinkControl, SinkReport, SinkWiring } from './wiring.ts'
 
@@ -37,7 +38,7 @@ export async function runSinks(wiring: SinkWiring): Promise<void> {
           request,
           pipelineId,
           sink,
-          json: JSON.stringify(progress),
+          json: progressJson(progress),
           wanted: wantedOf(progress),
         }
         wiring.port.postMessage(message)
@@ -55,7 +56,13 @@ export async function runSinks(wiring: SinkWiring): Promise<void> {
     for (const { pipelineId } of wiring.pipelines) outbox.committed(pipelineId)
   })
 
-  const heartbeat = setInterval(() => metrics.set(catalog.THREAD_HEARTBEAT, Date.now() / 1_000), HEARTBEAT_MS)
+  const beat = (): void => {
+    metrics.set(catalog.THREAD_HEARTBEAT, systemClock.nowMs() / 1_000)
+    for (const [row, { lagEntries }] of outbox.status().entries())
+      metrics.set(catalog.SINK_LAG, lagEntries, row)
+  }
+  beat()
+  const heartbeat = setInterval(beat, HEARTBEAT_MS)
   await new Promise<void>((resolve, reject) => {
     wiring.control.on('message', (message: SinkControl) => {
       if (message.type === 'stop') resolve()

@@ -1,0 +1,134 @@
+/**
+ * What a detector costs: nanoseconds for one value of one group through the whole stage (score, alert, learn), over
+ * 1,000 groups in turn as a fired window has them; for silence, for one arrival and the scan it belongs to.
+ */
+
+import type { Fault } from '../engine/contract/errors.ts'
+import type { Detector, DetectorPlugin } from '../engine/contract/plugins.ts'
+import { DetectionStage } from '../engine/pipeline/detection.ts'
+import { Cells } from '../engine/state/cells.ts'
+import { assert } from '../engine/util/assert.ts'
+import { Prng } from '../engine/util/prng.ts'
+import { ewmaPlugin } from '../operators/detectors/ewma.ts'
+import { rangeBreachPlugin } from '../operators/detectors/range-breach.ts'
+import { silencePlugin } from '../operators/detectors/silence.ts'
+import { thresholdPlugin } from '../operators/detectors/threshold.ts'
+import type { BenchModule, Figure } from './lib/bench.ts'
+import { medianSeconds } from './lib/measure.ts'
+
+const ROWS = 1_000
+const WINDOWS_A_LOOP = 100
+const SEED = 1
+const CHECKED_LOOPS = 3
+
+export const bench: BenchModule = {
+  name: 'detectors',
+  figures: ['thresholdNsPerJudge', 'ewmaNsPerJudge', 'rangeBreachNsPerJudge', 'silenceNsPerArrival'],
+  async run({ smoke }): Promise<readonly Figure[]> {
+    return [
+      await judged('thresholdNsPerJudge', thresholdPlugin, { above: 130, clear: 120 }, smoke),
+      await judged('ewmaNsPerJudge', ewmaPlugin, { history: '10m', warmUp: '30s' }, smoke),
+      await judged('rangeBreachNsPerJudge', rangeBreachPlugin, { warmUp: '30s' }, smoke),
+      await watched('silenceNsPerArrival', silencePlugin, {}, smoke),
+    ]
+  },
+}
+
+async function judged<O>(
+  figure: string,
+  plugin: DetectorPlugin<O>,
+  written: unknown,
+  smoke: boolean,
+): Promise<Figure> {
+  const tally = { alerts: 0, scores: 0 }
+  const { stage, detector } = stageOf(plugin, written, tally)
+  // One value in ten thousand is far out, so that alerts begin and end.
+  const prng = new Prng(SEED)
+  const values = Float64Array.from(
+    { length: 64 * ROWS },
+    () => 100 + prng.normal() + (prng.below(10_000) === 0 ? 50 : 0),
+  )
+  let timeMs = 0
+  let first = 0
+  const loop = (): void => {
+    for (let i = 0; i < WINDOWS_A_LOOP; i++) {
+      timeMs += 1_000
+      for (let row = 0; row < ROWS; row++) {
+        const { score } = stage.judge(row, timeMs, values[first + row]!)
+        if (score > 1) tally.scores++
+      }
+      first = (first + ROWS) % values.length
+    }
+  }
+  return measured(figure, plugin.kind, detector.width, loop, tally, smoke)
+}
+
+async function watched<O>(
+  figure: string,
+  plugin: DetectorPlugin<O>,
+  written: unknown,
+  smoke: boolean,
+): Promise<Figure> {
+  const tally = { alerts: 0, scores: 0 }
+  const { stage, detector } = stageOf(plugin, written, tally)
+  let logMs = 0
+  const loop = (): void => {
+    for (let i = 0; i < WINDOWS_A_LOOP; i++) {
+      logMs += 1_000
+      stage.scan(logMs)
+      for (let row = 0; row < ROWS; row++) stage.arrived(row, logMs)
+    }
+    tally.scores = stage.deadlineMs - logMs
+  }
+  return measured(figure, plugin.kind, detector.width, loop, tally, smoke)
+}
+
+interface Tally {
+  alerts: number
+  scores: number
+}
+
+function stageOf<O>(
+  plugin: DetectorPlugin<O>,
+  written: unknown,
+  tally: Tally,
+): { stage: DetectionStage; detector: Detector } {
+  const faults: Fault[] = []
+  const options = plugin.options.parse(written, plugin.kind, faults)
+  assert(options !== undefined, 'the options of a bench are allowed', JSON.stringify(faults))
+  const detector = plugin.create(options)
+  const column = plugin.subject === 'value' ? 'value' : null
+  const stage = new DetectionStage({
+    plan: { name: plugin.kind, kind: plugin.kind, column, options, holdMs: 0 },
+    detector,
+    cells: new Cells(plugin.kind),
+    emit: () => {
+      tally.alerts++
+    },
+  })
+  stage.ensureRows(ROWS)
+  return { stage, detector }
+}
+
+async function measured(
+  figure: string,
+  detector: string,
+  cells: number,
+  loop: () => void,
+  tally: Tally,
+  smoke: boolean,
+): Promise<Figure> {
+  // What the first rounds find is the checksum: how often the timed loop runs depends on the machine.
+  for (let i = 0; i < CHECKED_LOOPS; i++) loop()
+  const checksum = `${tally.alerts}:${tally.scores}`
+  assert(tally.alerts > 0 || detector === 'silence', 'the loop found what there is to find', detector)
+  const budget = smoke ? { iterations: 3, timeMs: 20 } : { iterations: 20, timeMs: 2_000 }
+  const seconds = await medianSeconds(figure, loop, budget)
+  return {
+    figure,
+    value: Number(((seconds * 1e9) / (WINDOWS_A_LOOP * ROWS)).toFixed(1)),
+    unit: 'ns',
+    params: { detector, groups: ROWS, cellsAGroup: cells, seed: SEED },
+    checksum,
+  }
+}

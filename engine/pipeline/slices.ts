@@ -48,6 +48,12 @@ export class Slices {
   /** Makes room for `rows` rows in every slot. Positions computed before are void. */
   ensureRows(rows: number): void {
     while (rows > this.rowCapacity) this.#double()
+    for (let slot = 0; slot < this.slots; slot++) {
+      if (this.held[slot] === NONE) continue
+      // A restore reads rows up to the new count: where they lie now, an older layout may have left a page behind.
+      const base = this.baseOf(slot)
+      this.cells.markRange(base + this.rows * this.stride, base + rows * this.stride)
+    }
     this.rows = rows
   }
 

@@ -1,16 +1,18 @@
 /**
  * Where windows lie: half-open intervals [k · every, k · every + size), aligned to the epoch, cut into slices of
- * `sliceMs` (a divisor of both). Pure arithmetic on doubles, exact for every timestamp: a rounded quotient is corrected,
- * so a sample a fraction of a microsecond before a boundary never lands behind it.
+ * `sliceMs` (a divisor of both). Pure arithmetic on doubles, exact for every timestamp that is not subnormal: a sample a fraction of a microsecond
+ * before a boundary never lands behind it.
  */
 import { SLICES_PER_WINDOW_MAX, type Slicing } from '../contract/plugins.ts'
 import { assert } from '../util/assert.ts'
 
-/** Largest k with k · step <= x. */
+/**
+ * Largest k with k · step <= x, for a whole step and products below 2^53. No correction is needed: doubles just below
+ * k · step lie so far from it that, divided by step (less than twice a power of two), they stay more than half a spacing
+ * below k, so a quotient never rounds up to a whole number it has not reached.
+ */
 export function floorDiv(x: number, step: number): number {
-  const k = Math.floor(x / step)
-  // The quotient is rounded to nearest: it may have become the next whole number.
-  return k * step > x ? k - 1 : k
+  return Math.floor(x / step)
 }
 
 export class WindowGrid {
@@ -37,7 +39,9 @@ export class WindowGrid {
 
   /** Start of the oldest window that ends after `watermarkMs`, so has not fired. */
   firstOpenStart(watermarkMs: number): number {
-    return (floorDiv(watermarkMs - this.sizeMs, this.everyMs) + 1) * this.everyMs
+    const startMs = (floorDiv(watermarkMs - this.sizeMs, this.everyMs) + 1) * this.everyMs
+    // A fraction too small to survive the subtraction may have put it one window too far.
+    return startMs - this.everyMs + this.sizeMs > watermarkMs ? startMs - this.everyMs : startMs
   }
 
   /** Start of the oldest window that holds a slice. */

@@ -2,6 +2,8 @@ import { describe, expect, it } from 'vitest'
 import { definitionOf } from '../../engine/contract/definition.ts'
 import type { Fault } from '../../engine/contract/errors.ts'
 import type { Slicing } from '../../engine/contract/plugins.ts'
+import { planOf, registry } from '../../test/chain/fixtures.ts'
+import { describeOperator } from '../testing/describe-operator.ts'
 import { sliding, slidingPlugin } from './sliding.ts'
 import { tumbling, tumblingPlugin } from './tumbling.ts'
 
@@ -53,3 +55,11 @@ describe('windows', () => {
     expect(definitionOf(sliding({ size: '1m', every: '5s' }), 'window')?.kind).toBe('sliding')
   })
 })
+
+for (const [name, sizeMs, everyMs] of [
+  ['tumbling windows', 5_000, 5_000],
+  ['sliding windows', 6_000, 2_000],
+  ['sliding windows whose step does not divide the size', 10_000, 4_000],
+] as const) {
+  describeOperator({ name, plan: planOf({ sizeMs, everyMs, disorderMs: 1_000, idleMs: 5_000 }), registry })
+}

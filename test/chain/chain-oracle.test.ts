@@ -2,13 +2,18 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { ENTRY_LATE } from '../../engine/contract/entries.ts'
 import type { PipelinePlan } from '../../engine/contract/plan.ts'
+import {
+  driveThrough,
+  feed,
+  type Instant,
+  instantsArbitrary,
+} from '../../operators/testing/describe-operator.ts'
 import { Drive, type DrivenSample } from '../../operators/testing/drive.ts'
 import { planOf, registry } from './fixtures.ts'
-import { type Instant, WindowOracle } from './window-oracle.ts'
+import { WindowOracle } from './window-oracle.ts'
 
 const RUNS = 150
 
-const HOSTS = ['a', 'b', 'c', 'ab', 'ü']
 const where: PipelinePlan['where'] = [{ label: '__name__', op: '!=', value: 'other' }]
 const accepts = (sample: DrivenSample): boolean => sample.labels['__name__'] !== 'other'
 
@@ -30,69 +35,8 @@ const planArbitrary = fc
     }),
   )
 
-const valueArbitrary = fc.oneof(
-  { weight: 8, arbitrary: fc.integer({ min: -50, max: 50 }) },
-  { weight: 4, arbitrary: fc.double({ min: -1e9, max: 1e9, noNaN: true }) },
-  { weight: 1, arbitrary: fc.constantFrom(NaN, Infinity, -Infinity, 0, -0) },
-)
-
-/** Event time relative to log time: mostly near, sometimes far behind, ahead, tied, or a fraction off a boundary. */
-const skewArbitrary = fc.oneof(
-  { weight: 8, arbitrary: fc.integer({ min: -3_000, max: 500 }) },
-  { weight: 2, arbitrary: fc.integer({ min: -25_000, max: 3_000 }) },
-  { weight: 2, arbitrary: fc.constantFrom(0, -1_000, -0.000244140625, 0.25) },
-)
-
-const sampleArbitrary = fc.record({
-  host: fc.constantFrom(...HOSTS),
-  name: fc.constantFrom('load', 'heat', 'load', 'other'),
-  skewMs: skewArbitrary,
-  value: valueArbitrary,
-})
-
-const instantsArbitrary = fc
-  .array(
-    fc.record({
-      afterMs: fc.oneof(
-        { weight: 8, arbitrary: fc.integer({ min: 1, max: 2_500 }) },
-        { weight: 1, arbitrary: fc.constantFrom(20_000, 100_000) },
-        { weight: 1, arbitrary: fc.constantFrom(5_000_000_000) },
-      ),
-      samples: fc.array(sampleArbitrary, { maxLength: 12 }),
-    }),
-    { minLength: 1, maxLength: 25 },
-  )
-  .chain((steps) =>
-    // The epoch itself, times before it, and today.
-    fc.constantFrom(0, -40_000, 1_700_000_000_000).map((epochMs) => {
-      let logMs = 0
-      return steps.map(({ afterMs, samples }): Instant => {
-        logMs += afterMs
-        const driven = samples.map(({ host, name, skewMs, value }) => ({
-          labels: { __name__: name, host },
-          timestampMs: epochMs + logMs + skewMs,
-          value,
-        }))
-        return { logMs, samples: driven }
-      })
-    }),
-  )
-
-/** An instant without samples is a tick. */
-function feed(drive: Drive, instant: Instant, parts: readonly (readonly DrivenSample[])[]): void {
-  drive.logMs = instant.logMs
-  if (instant.samples.length === 0) drive.tick()
-  for (const part of parts) drive.send(part)
-}
-
 function run(plan: PipelinePlan, instants: readonly Instant[], afterRecord: (drive: Drive) => void): Drive {
-  const drive = new Drive({ plan, registry })
-  for (const instant of instants) {
-    feed(drive, instant, [instant.samples])
-    afterRecord(drive)
-  }
-  drive.end()
-  return drive
+  return driveThrough(new Drive({ plan, registry }), instants, afterRecord)
 }
 
 describe('the chain against windows worked out from kept samples', () => {

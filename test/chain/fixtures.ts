@@ -2,20 +2,7 @@
 import { noOptions } from '../../engine/config/options.ts'
 import type { PipelinePlan } from '../../engine/contract/plan.ts'
 import type { Detector, DetectorPlugin, Registry, SilenceDetector } from '../../engine/contract/plugins.ts'
-import { lastAccumulator } from '../../operators/aggregates/accumulators/last.ts'
-import { momentsAccumulator } from '../../operators/aggregates/accumulators/moments.ts'
-import { rateAccumulator } from '../../operators/aggregates/accumulators/rate.ts'
-import { tallyAccumulator } from '../../operators/aggregates/accumulators/tally.ts'
-import { countPlugin } from '../../operators/aggregates/count.ts'
-import { lastPlugin } from '../../operators/aggregates/last.ts'
-import { maxPlugin } from '../../operators/aggregates/max.ts'
-import { meanPlugin } from '../../operators/aggregates/mean.ts'
-import { minPlugin } from '../../operators/aggregates/min.ts'
-import { ratePlugin } from '../../operators/aggregates/rate.ts'
-import { standardDeviationPlugin } from '../../operators/aggregates/standard-deviation.ts'
-import { sumPlugin } from '../../operators/aggregates/sum.ts'
-import { slidingPlugin } from '../../operators/windows/sliding.ts'
-import { tumblingPlugin } from '../../operators/windows/tumbling.ts'
+import { registry as shipped } from '../../operators/registry.ts'
 
 /** Anomalous beyond three times the largest magnitude learned so far. */
 const surge: Detector = {
@@ -67,20 +54,8 @@ function byKind<T extends { readonly kind: string }>(plugins: readonly T[]): Rea
 }
 
 export const registry: Registry = {
-  windows: byKind<{ kind: string }>([tumblingPlugin, slidingPlugin]),
-  accumulators: byKind([tallyAccumulator, momentsAccumulator, lastAccumulator, rateAccumulator]),
-  aggregates: byKind<{ kind: string }>([
-    countPlugin,
-    sumPlugin,
-    meanPlugin,
-    minPlugin,
-    maxPlugin,
-    standardDeviationPlugin,
-    lastPlugin,
-    ratePlugin,
-  ]),
+  ...shipped,
   detectors: byKind([detectorPlugin('surge', surge), detectorPlugin('quiet', quiet)]),
-  sinks: new Map(),
 }
 
 export const EVERY_AGGREGATE = ['count', 'sum', 'mean', 'min', 'max', 'standardDeviation', 'last', 'rate']

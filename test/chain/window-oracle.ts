@@ -3,12 +3,8 @@
  * its list when it fires. No slices, no cells, no merging, no skipping.
  */
 import type { PipelinePlan } from '../../engine/contract/plan.ts'
+import type { Instant } from '../../operators/testing/describe-operator.ts'
 import type { DrivenSample } from '../../operators/testing/drive.ts'
-
-export interface Instant {
-  readonly logMs: number
-  readonly samples: readonly DrivenSample[]
-}
 
 export interface OracleRow {
   readonly windowStartMs: number

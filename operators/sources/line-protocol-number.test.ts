@@ -64,6 +64,40 @@ describe('floats', () => {
     )
   })
 
+  it('of 16 to 19 digits are exact, at and beside the middle of two float64, too', () => {
+    const mantissa = fc.bigInt({ min: 10n ** 15n, max: 10n ** 19n - 1n })
+    const spread = fc.tuple(mantissa, fc.integer({ min: 1, max: 24 })).map(([digits, scale]) => {
+      const text = String(digits).padStart(scale + 1, '0')
+      return `${text.slice(0, -scale)}.${text.slice(-scale)}`
+    })
+    // The exact middle above a float64 of 2 ** 53 … 2 ** 62 over a power of two, cut to 19 digits, give or take one.
+    const middles = fc
+      .tuple(
+        fc.bigInt({ min: 2n ** 52n, max: 2n ** 53n - 1n }),
+        fc.integer({ min: 1, max: 60 }),
+        fc.integer({ min: -1, max: 1 }),
+      )
+      .map(([significand, shift, off]) => {
+        const scaled = ((2n * significand + 1n) * 10n ** 19n) >> BigInt(shift + 1)
+        const text = String(scaled)
+        const kept = BigInt(text.slice(0, 19)) + BigInt(off)
+        const scale = 19 - (text.length - 19)
+        return scale > 0
+          ? `${String(kept)
+              .padStart(scale + 1, '0')
+              .slice(0, -scale)}.${String(kept)
+              .padStart(scale + 1, '0')
+              .slice(-scale)}`
+          : `${kept}`
+      })
+    fc.assert(
+      fc.property(fc.oneof(spread, middles), (text) => {
+        expect(read(text), text).toBe(bits(Number(text)))
+      }),
+      { numRuns: 30_000 },
+    )
+  })
+
   it('keep hard cases exact: halfway points, subnormals, many digits', () => {
     for (const text of [
       '9007199254740993',

@@ -13,6 +13,7 @@ const BENCHES: Readonly<Record<string, () => Promise<{ bench: BenchModule }>>> =
   'log-append': () => import('./log-append.ts'),
   'end-to-end': () => import('./end-to-end.ts'),
   'ring-transfer': () => import('./ring-transfer.ts'),
+  detectors: () => import('./detectors.ts'),
 }
 
 const USAGE = `usage: npm run bench -- NAME... [--all] [--smoke] [--json] [--list]\nbenchmarks: ${Object.keys(BENCHES).join(', ')}\n`

@@ -2,7 +2,7 @@
  * Alerts when the mean request latency of a checkout instance is far from where it usually is.
  *
  *     millrace run examples/checkout-latency.ts
- *     curl -X POST 'http://127.0.0.1:8428/write?db=requests' \
+ *     curl -X POST 'http://127.0.0.1:8428/write?topic=requests' \
  *       --data-binary 'http_request_duration_seconds,job=checkout,instance=a value=0.12'
  *
  * The topic is partitioned by instance, so that all series of one instance can be one group.

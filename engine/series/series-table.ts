@@ -12,6 +12,9 @@ import { assert } from '../util/assert.ts'
 import { AliasTable } from './alias-table.ts'
 import { decodeSeriesKey, encodeSeriesKey, SERIES_KEY_BYTES_MAX } from './series-key.ts'
 
+/** A Map holds no more. */
+export const SERIES_LIMIT_MAX = 2 ** 24
+
 /** The series limit is reached, or the log writer refused the series. */
 export const SERIES_OVER_LIMIT = -1
 /** The canonical key is longer than SERIES_KEY_BYTES_MAX. */
@@ -38,6 +41,7 @@ export class SeriesTable {
 
   constructor(options: { readonly limit: number }) {
     assert(Number.isInteger(options.limit) && options.limit > 0, 'a series limit is positive', options.limit)
+    assert(options.limit <= SERIES_LIMIT_MAX, 'a series limit is bounded', options.limit, SERIES_LIMIT_MAX)
     this.limit = options.limit
     this.aliases = new AliasTable({ seriesLimit: options.limit })
   }

@@ -297,6 +297,16 @@ describe('silence, by log time', () => {
     expect(pending.brief().at(-1)).toBe('0 firing 115 at 1135')
   })
 
+  test('downtime does not count towards hold when another row is due first', () => {
+    const { stage, brief } = warm(20)
+    stage.scan(116)
+    stage.shift(1_000)
+    stage.arrived(1, 1_117)
+    stage.arrived(1, 1_118)
+    stage.scan(1_134)
+    expect(brief()).toEqual(['0 pending 115 at 116', '1 pending 1128 at 1134'])
+  })
+
   test('arrivals during an alert are learned from', () => {
     const { stage, cells } = warm(0)
     stage.scan(120)

@@ -32,6 +32,7 @@ describe('cycles of topics', () => {
       ['a → (p1) → b → (p2) → a', 'c → (p3) → d → (p4) → c'],
     ],
     [['ab', 'ac', 'bd', 'cd'], []],
+    [['ab', 'ba', 'ca'], ['a → (p0) → b → (p1) → a']],
   ])('%j: %j', (pairs, cycles) => {
     expect(topicCycles(edges(...pairs)).map(cycleText)).toEqual(cycles)
   })

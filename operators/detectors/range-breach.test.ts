@@ -82,6 +82,13 @@ describe('range breach', () => {
     expect(alarms(judge.run(100, wave))).toBe(0)
   })
 
+  test('spikes that come back now and then do not add up to a level', () => {
+    const judge = judgeSeries(rangeBreachPlugin, SHORT)
+    judge.run(300, wave)
+    const spiky = judge.run(400, (i) => (i % 25 === 0 ? 900 : wave(i)))
+    expect(alarms(spiky)).toBe(16)
+  })
+
   test('growth by less than the margin is followed without an alarm', () => {
     expect(alarms(judgeSeries(rangeBreachPlugin, SHORT).run(2_000, (i) => 100 + i))).toBe(0)
   })

@@ -535,7 +535,17 @@ class LocalNode implements RunningNode {
   async #close(): Promise<void> {
     this.#ready = false
     await this.#http.close()
-    // Threads that failed have ended already; the others still stop in order.
+    // After a failure nothing is in order any more, and nothing needs to be: the next start recovers.
+    if (this.#failure === null) await this.#stopThreads()
+    if (this.#heartbeat !== null) clearInterval(this.#heartbeat)
+    this.#sinkControl.close()
+    await this.#state.close()
+    await this.#log.close()
+    await this.#pool.close()
+    await this.#store.close()
+  }
+
+  async #stopThreads(): Promise<void> {
     this.#board.enter(PHASE_WRITER_ENDS)
     new Doorbell(this.#bells.writer).ring()
     await this.#pool.ended('log-writer')
@@ -549,11 +559,5 @@ class LocalNode implements RunningNode {
     this.#board.enter(PHASE_COMMITTER_ENDS)
     new Doorbell(this.#bells.committer).ring()
     await this.#pool.ended('committer')
-    if (this.#heartbeat !== null) clearInterval(this.#heartbeat)
-    this.#sinkControl.close()
-    await this.#state.close()
-    await this.#log.close()
-    await this.#pool.close()
-    await this.#store.close()
   }
 }

@@ -47,9 +47,12 @@ export interface BoardBuffers {
 }
 
 export function createBoard(topicSlots: number, pipelineSlots: number): BoardBuffers {
+  const topicRows = new SharedArrayBuffer(3 * 8 * Math.max(1, topicSlots))
+  // No shard has asked for a tick yet, and a topic without pipelines never does.
+  new Float64Array(topicRows, 8 * topicSlots, topicSlots).fill(Number.POSITIVE_INFINITY)
   return {
     control: new SharedArrayBuffer(CONTROL_WORDS * 4),
-    topicRows: new SharedArrayBuffer(3 * 8 * Math.max(1, topicSlots)),
+    topicRows,
     pipelineRows: new SharedArrayBuffer(3 * 8 * Math.max(1, pipelineSlots)),
     gauges: new SharedArrayBuffer(8 * 8),
     topicSlots,

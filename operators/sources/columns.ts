@@ -6,7 +6,12 @@
 import type { SampleBuilder } from '../../engine/batch/sample-builder.ts'
 import { nearest } from '../../engine/config/did-you-mean.ts'
 import { type Fault, MillraceError } from '../../engine/contract/errors.ts'
-import { type DecodeReport, LINE_FAULTS_KEPT_MAX, type LineFault } from '../../engine/contract/plugins.ts'
+import {
+  type DecodeReport,
+  type Decoder,
+  LINE_FAULTS_KEPT_MAX,
+  type LineFault,
+} from '../../engine/contract/plugins.ts'
 import { NAME_LABEL } from '../../engine/contract/samples.ts'
 import { SERIES_KEY_BYTES_MAX } from '../../engine/series/series-key.ts'
 import { SERIES_KEY_TOO_LONG, type SeriesTable } from '../../engine/series/series-table.ts'
@@ -47,6 +52,10 @@ export interface ColumnReport extends DecodeReport {
   readonly emptyValues: number
   /** Columns asked for that no row had (NDJSON), with those seen instead. */
   readonly unseen: readonly string[]
+}
+
+export interface ColumnDecoder extends Decoder {
+  end(): ColumnReport
 }
 
 export class ColumnRows {

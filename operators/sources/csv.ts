@@ -6,9 +6,9 @@
  * series seen for the first time, rows with quotes, and faults.
  */
 import { MillraceError } from '../../engine/contract/errors.ts'
-import type { Decoder } from '../../engine/contract/plugins.ts'
 import {
   COLUMNS_MAX,
+  type ColumnDecoder,
   type ColumnDecoderOptions,
   type ColumnReport,
   ColumnRows,
@@ -22,10 +22,6 @@ export interface CsvOptions extends ColumnDecoderOptions {
   readonly delimiter?: string
   /** Names of the columns where the input has no header row. */
   readonly header?: readonly string[]
-}
-
-export interface ColumnDecoder extends Decoder {
-  end(): ColumnReport
 }
 
 const NEWLINE = 10

@@ -4,8 +4,8 @@
  * fault) goes through JSON.parse, with the same answer. Numbers and booleans are values, and so are numbers in quotes;
  * null and missing values are counted and make no sample. A bad line is a fault with its number and loses no other.
  */
-import type { Decoder } from '../../engine/contract/plugins.ts'
 import {
+  type ColumnDecoder,
   type ColumnDecoderOptions,
   type ColumnReport,
   ColumnRows,
@@ -37,15 +37,11 @@ const OPEN = 123
 const CLOSE = 125
 const BOM = [0xef, 0xbb, 0xbf]
 
-export interface NdjsonDecoder extends Decoder {
-  end(): ColumnReport
-}
-
-export function ndjsonDecoder(options: ColumnDecoderOptions): NdjsonDecoder {
+export function ndjsonDecoder(options: ColumnDecoderOptions): ColumnDecoder {
   return new LineDecoder(options)
 }
 
-class LineDecoder implements NdjsonDecoder {
+class LineDecoder implements ColumnDecoder {
   readonly #rows: ColumnRows
   readonly #feed: RowFeed
   readonly #place: string

@@ -1,0 +1,113 @@
+/**
+ * `millrace demo`: this machine's own metrics through the pipelines of examples/host.ts, the file that ships with the
+ * package. Stopped and started again, it goes on where it was. Says where to look, and when an alert fires or resolves.
+ */
+import { join } from 'node:path'
+import { defineCommand } from 'citty'
+import { SampleBuilder } from '../engine/batch/sample-builder.ts'
+import type { Node } from '../engine/contract/node.ts'
+import type { PipelinePlan } from '../engine/contract/plan.ts'
+import { watchAlerts } from './alert-watch.ts'
+import { settingFlags } from './arguments.ts'
+import { loadConfig } from './load-config.ts'
+import { loadPipelines } from './load-pipeline.ts'
+import { packageRoot } from './package-root.ts'
+import { aborted, withNode } from './serve.ts'
+import { type Command, EXIT_OK, type Shell, shellOf } from './shell.ts'
+
+/** A second each: beyond these, the disk is slower than one append a second, and seconds are left out. */
+const APPENDS_WAITING_MAX = 60
+
+export const demo: Command = {
+  definition: defineCommand({
+    meta: { name: 'demo', description: "Watch this machine's own metrics" },
+    args: {
+      'reset-state': {
+        type: 'boolean',
+        description: 'forget state and results of the pipelines and read the log from its beginning',
+      },
+      ...settingFlags(),
+    },
+    run: ({ args, data }) => runDemo(args, shellOf(data)),
+  }),
+  examples: `EXAMPLES
+
+  millrace demo                          listen on 127.0.0.1:8428, keep data in ./millrace-data
+  millrace demo --port 0 --data /tmp/d   on any free port, with data elsewhere
+`,
+}
+
+async function runDemo(args: Readonly<Record<string, unknown>>, shell: Shell): Promise<number> {
+  const config = await loadConfig(args, shell)
+  const file = join(packageRoot(), 'examples', 'host.ts')
+  const plans = await loadPipelines([file], shell.cwd, await shell.registry(), config)
+  const resetState = args['reset-state'] === true
+  return withNode(shell, { config, pipelines: plans, resetState }, async (node, stop) => {
+    shell.out(whereToLook(node.address, plans, file, config.data))
+    const metrics = await feedHost(node, plans[0]!.topic.name, shell, stop)
+    const watch = watchAlerts(node.queries, (line) => shell.out(`${line}\n`))
+    await aborted(stop)
+    watch.close()
+    await metrics.close()
+    shell.out('stopped; `millrace demo` goes on from here\n')
+    return EXIT_OK
+  })
+}
+
+async function feedHost(
+  node: Node,
+  topic: string,
+  shell: Shell,
+  stop: AbortSignal,
+): Promise<{ close(): Promise<void> }> {
+  const { openHostMetrics } = await import('../operators/sources/host-metrics.ts')
+  const input = node.input(topic)
+  const builder = new SampleBuilder()
+  const waiting = new Set<Promise<unknown>>()
+  let left = 0
+  const metrics = openHostMetrics({
+    clock: shell.clock,
+    emit(samples) {
+      if (stop.aborted) return
+      if (waiting.size >= APPENDS_WAITING_MAX) {
+        if (left++ === 0)
+          shell.err('millrace: the store is slower than one write a second; seconds are left out\n')
+        return
+      }
+      builder.clear()
+      for (const { labels, timestampMs, value } of samples) {
+        const id = input.table.intern(labels)
+        if (id >= 0) builder.push(id, timestampMs, value)
+      }
+      const appended: Promise<unknown> = input.append(builder).then(
+        () => waiting.delete(appended),
+        // A node that cannot append says so through onFatal.
+        () => waiting.delete(appended),
+      )
+      waiting.add(appended)
+    },
+  })
+  return {
+    async close() {
+      metrics.close()
+      await Promise.all(waiting)
+    },
+  }
+}
+
+function whereToLook(address: string, plans: readonly PipelinePlan[], file: string, data: string): string {
+  const names = plans.map((plan) => plan.name).join(', ')
+  return `millrace watches this machine: CPU, load, memory, disks and network, a sample of each a second.
+
+  page       ${address}/
+  results    curl -s '${address}/api/v1/results?pipeline=${plans[0]!.name}&limit=5'
+  alerts     curl -s '${address}/api/v1/alerts'
+  metrics    curl -s '${address}/metrics'
+  pipelines  ${names}
+             ${file}
+  data       ${data}
+
+Detectors warm up for a minute; alerts are said here. Ctrl-C stops.
+
+`
+}

@@ -1,0 +1,57 @@
+/** A plan as a person reads it: what `millrace check` prints. Pure. */
+import { durationText } from '../engine/config/options.ts'
+import type { LabelMatcher, PipelinePlan } from '../engine/contract/plan.ts'
+import { NAME_LABEL } from '../engine/contract/samples.ts'
+
+export function planText(plan: PipelinePlan): string {
+  const { topic, window } = plan
+  const by = topic.partitionBy === null ? 'series' : topic.partitionBy.join(', ')
+  const rows: [string, string][] = [
+    ['from', `topic ${topic.name}, ${topic.partitions} partitions by ${by}`],
+    ...plan.where.map((matcher): [string, string] => ['where', matcherText(matcher)]),
+    ['group by', plan.groupBy === null ? 'series' : plan.groupBy.join(', ')],
+    ['time', `disorder ${durationText(plan.disorderMs)}, idle after ${durationText(plan.idleMs)}`],
+    [
+      'window',
+      `${window.kind} ${durationText(window.sizeMs)} every ${durationText(window.everyMs)}, in slices of ${durationText(window.sliceMs)}`,
+    ],
+    ...plan.aggregates.map(({ name, kind, options }): [string, string] => [
+      'column',
+      `${name} = ${kind}${optionsText(options)}`,
+    ]),
+    ...plan.detectors.map(({ name, kind, column, options, holdMs }): [string, string] => [
+      'detect',
+      `${name}: ${kind} of ${column ?? 'arrivals'}${optionsText(options)}${holdMs > 0 ? `, hold ${durationText(holdMs)}` : ''}`,
+    ]),
+    ...plan.sinks.map(({ name, kind, options, feed }): [string, string] => [
+      'to',
+      `${name}: ${feed} to ${kind}${optionsText(options)}`,
+    ]),
+  ]
+  const width = Math.max(...rows.map(([head]) => head.length))
+  const lines = rows.map(([head, text], i) => {
+    const repeated = i > 0 && rows[i - 1]![0] === head
+    return `  ${(repeated ? '' : head).padEnd(width)}  ${text}`
+  })
+  return [plan.name, ...lines, ''].join('\n')
+}
+
+function matcherText({ label, op, value }: LabelMatcher): string {
+  const shown = label === NAME_LABEL ? 'name' : label
+  if (typeof value !== 'string')
+    return `${shown} is one of ${value.map((one) => JSON.stringify(one)).join(', ')}`
+  return op.endsWith('~') ? `${shown} ${op} /${value}/` : `${shown} ${op} ${JSON.stringify(value)}`
+}
+
+/** ` (threshold 6, history 1h)`: durations by the name that parsing gave them, what was left out not at all. */
+function optionsText(options: unknown): string {
+  if (typeof options !== 'object' || options === null) return ''
+  const parts: string[] = []
+  for (const [name, value] of Object.entries(options)) {
+    if (value === undefined || value === null) continue
+    const isDuration = name.endsWith('Ms') && typeof value === 'number'
+    const text = isDuration ? durationText(value) : typeof value === 'string' ? value : JSON.stringify(value)
+    parts.push(`${isDuration ? name.slice(0, -2) : name} ${text}`)
+  }
+  return parts.length === 0 ? '' : ` (${parts.join(', ')})`
+}

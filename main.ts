@@ -1,0 +1,59 @@
+#!/usr/bin/env node
+/**
+ * The command `millrace`: joins the command line to this process, its signals and its output, and to the node. The only
+ * place that ends the process. Threads and plug-ins are loaded when a command needs them.
+ */
+import { dispatch } from './cli/dispatch.ts'
+import { EXIT_SIGNALLED, type Shell, type StopSignal } from './cli/shell.ts'
+import { systemClock } from './engine/util/clock.ts'
+
+/** Something keeps the event loop alive although the command is done: it is not waited for longer. */
+const LINGER_MS = 2_000
+
+let stopped: Promise<StopSignal> | undefined
+
+const shell: Shell = {
+  cwd: process.cwd(),
+  env: process.env,
+  clock: systemClock,
+  out: (text) => {
+    process.stdout.write(text)
+  },
+  err: (text) => {
+    process.stderr.write(text)
+  },
+  errIsTerminal: process.stderr.isTTY === true,
+  get stdin() {
+    return process.stdin
+  },
+  // Only a command that can stop cleanly takes signals over; the others die of them.
+  get stopped() {
+    stopped ??= firstSignal()
+    return stopped
+  },
+  startNode: async (options) => (await import('./workers/node.ts')).startNode(options),
+  registry: async () => (await import('./operators/registry.ts')).registry,
+}
+
+/** The second one ends the process at once: whoever asks twice does not want to wait. */
+function firstSignal(): Promise<StopSignal> {
+  return new Promise((resolve) => {
+    let asked = false
+    const on = (signal: StopSignal): void => {
+      if (asked) process.exit(EXIT_SIGNALLED[signal])
+      asked = true
+      resolve(signal)
+    }
+    process.on('SIGINT', on)
+    process.on('SIGTERM', on)
+  })
+}
+
+// The reader went away, as in `millrace check x.ts | head`: nobody is left to tell.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0)
+  throw error
+})
+
+process.exitCode = await dispatch(process.argv.slice(2), shell)
+setTimeout(() => process.exit(), LINGER_MS).unref()

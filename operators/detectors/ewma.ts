@@ -153,7 +153,7 @@ class Ewma implements Detector {
     }
     const elapsedMs = timeMs - cells[at + LAST_MS]!
     const kept = elapsedMs > 0 ? Math.exp(-elapsedMs * this.#decayPerMs) : 1
-    const decay = kept > DECAY_MIN ? kept : DECAY_MIN
+    const decay = Math.max(kept, DECAY_MIN)
     let deviation = x - cells[at + MEAN]!
     if (this.#warm(cells, at, timeMs)) {
       const half = this.#half(cells, at)
@@ -182,7 +182,7 @@ class Ewma implements Detector {
     let half = this.#threshold * deviation
     const relative = this.#minRelativeDeviation * (mean < 0 ? -mean : mean)
     if (half < relative) half = relative
-    return half < this.#minDeviation ? this.#minDeviation : half
+    return Math.max(half, this.#minDeviation)
   }
 
   /** Follows values outside the band; true once they have become the new normal. */

@@ -156,7 +156,7 @@ class RangeBreach implements Detector {
     const elapsedMs = timeMs - cells[at + LAST_MS]!
     if (elapsedMs > 0) {
       const faded = 1 - Math.exp(-elapsedMs * this.#fadePerMs)
-      const fade = faded < FADE_MAX ? faded : FADE_MAX
+      const fade = Math.min(faded, FADE_MAX)
       cells[at + LAST_MS] = timeMs
       if (x > cells[at + MIN]!) cells[at + MIN] = cells[at + MIN]! + (x - cells[at + MIN]!) * fade
       if (x < cells[at + MAX]!) cells[at + MAX] = cells[at + MAX]! - (cells[at + MAX]! - x) * fade
@@ -181,7 +181,7 @@ class RangeBreach implements Detector {
   #half(cells: Float64Array, at: number): number {
     const min = cells[at + MIN]!
     const max = cells[at + MAX]!
-    const largest = max > -min ? max : -min
+    const largest = Math.max(max, -min)
     let margin = this.#margin * (max - min)
     if (margin < this.#minRelativeDeviation * largest) margin = this.#minRelativeDeviation * largest
     if (margin < this.#minDeviation) margin = this.#minDeviation

@@ -102,7 +102,7 @@ class Silence implements SilenceDetector {
     }
     const expectedMs = this.#afterMs === undefined ? cells[at + LONGEST_MS]! : 0
     const score = (value - expectedMs) / (edgeMs - expectedMs)
-    verdict.score = score < 0 ? 0 : score > SCORE_MAX ? SCORE_MAX : score
+    verdict.score = score < 0 ? 0 : Math.min(score, SCORE_MAX)
     verdict.expected = expectedMs
     verdict.lower = 0
     verdict.upper = edgeMs
@@ -123,7 +123,7 @@ class Silence implements SilenceDetector {
   arrived(cells: Float64Array, at: number, gapMs: number): void {
     // Samples that come together are one arrival.
     if (!(gapMs > 0)) return
-    const gap = gapMs < GAP_MS_MAX ? gapMs : GAP_MS_MAX
+    const gap = Math.min(gapMs, GAP_MS_MAX)
     const warm = this.#warm(cells, at)
     const longest = cells[at + LONGEST_MS]!
     cells[at + COUNT] = cells[at + COUNT]! + 1
@@ -148,6 +148,6 @@ class Silence implements SilenceDetector {
     if (this.#afterMs !== undefined) return this.#afterMs
     if (!this.#warm(cells, at)) return Infinity
     const learnedMs = this.#intervals * cells[at + LONGEST_MS]!
-    return learnedMs > this.#atLeastMs ? learnedMs : this.#atLeastMs
+    return Math.max(learnedMs, this.#atLeastMs)
   }
 }

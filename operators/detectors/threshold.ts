@@ -141,8 +141,8 @@ const ABOVE_ONE = 1 + Number.EPSILON
 
 /** The bound itself is normal and the next number is not, whatever rounding made of the score. */
 function sided(score: number, outside: boolean): number {
-  if (outside) return score < ABOVE_ONE ? ABOVE_ONE : score > SCORE_MAX ? SCORE_MAX : score
-  return score < 0 ? 0 : score > 1 ? 1 : score
+  if (outside) return score < ABOVE_ONE ? ABOVE_ONE : Math.min(score, SCORE_MAX)
+  return score < 0 ? 0 : Math.min(score, 1)
 }
 
 function boundReason(subject: string, value: number, verdict: Verdict): string {

@@ -11,7 +11,7 @@ export const SCORE_MAX = 1e6
 export const VALUE_MAX = 1e145
 
 export function bounded(value: number): number {
-  return value > VALUE_MAX ? VALUE_MAX : value < -VALUE_MAX ? -VALUE_MAX : value
+  return value > VALUE_MAX ? VALUE_MAX : Math.max(value, -VALUE_MAX)
 }
 
 /** Differences below this share of the value are rounding of sums, not news. */
@@ -44,7 +44,7 @@ export function judgeBand(
   let score = 0
   if (watched && deviation !== 0) {
     const ratio = Math.abs(deviation) / half
-    score = ratio < SCORE_MAX ? ratio : SCORE_MAX
+    score = Math.min(ratio, SCORE_MAX)
   }
   verdict.score = score
   verdict.expected = expected

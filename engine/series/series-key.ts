@@ -10,14 +10,15 @@ import { fnv1a, mix32 } from '../util/hash.ts'
 
 const LABEL_MARK = 0xff
 const VALUE_MARK = 0xfe
-/** Longer keys are refused with the line: an LMDB page holds two. */
-export const SERIES_KEY_BYTES_MAX = 1_500
+/** Longer keys are refused with the line. A key is stored once a series, as a value. */
+export const SERIES_KEY_BYTES_MAX = 4_096
 
 const encoder = new TextEncoder()
-const decoder = new TextDecoder()
+/** A byte order mark at the start of a label is part of the label. */
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
 
 export function encodeSeriesKey(labels: Labels): Uint8Array {
-  const name = encoder.encode(labels[NAME_LABEL] ?? '')
+  const name = encoder.encode(Object.hasOwn(labels, NAME_LABEL) ? labels[NAME_LABEL] : '')
   const pairs: [Uint8Array, Uint8Array][] = []
   let length = name.length
   for (const [label, value] of Object.entries(labels)) {
@@ -42,29 +43,29 @@ export function encodeSeriesKey(labels: Labels): Uint8Array {
 }
 
 export function decodeSeriesKey(key: Uint8Array): Record<string, string> {
-  const labels: Record<string, string> = {}
+  // Pairs, since a label may be called __proto__.
+  const pairs: [string, string][] = []
   let end = key.indexOf(LABEL_MARK)
   if (end < 0) end = key.length
-  if (end > 0) labels[NAME_LABEL] = decoder.decode(key.subarray(0, end))
+  if (end > 0) pairs.push([NAME_LABEL, decoder.decode(key.subarray(0, end))])
   while (end < key.length) {
     const middle = key.indexOf(VALUE_MARK, end)
     let next = key.indexOf(LABEL_MARK, middle)
     if (next < 0) next = key.length
-    labels[decoder.decode(key.subarray(end + 1, middle))] = decoder.decode(key.subarray(middle + 1, next))
+    pairs.push([
+      decoder.decode(key.subarray(end + 1, middle)),
+      decoder.decode(key.subarray(middle + 1, next)),
+    ])
     end = next
   }
-  return labels
+  return Object.fromEntries(pairs)
 }
 
 /** The key of the group that a series belongs to. Labels the series lacks are absent from the group's key. */
 export function groupKey(labels: Labels, groupBy: readonly string[] | null): Uint8Array {
   if (groupBy === null) return encodeSeriesKey(labels)
-  const group: Record<string, string> = {}
-  for (const label of groupBy) {
-    const value = labels[label]
-    if (value !== undefined) group[label] = value
-  }
-  return encodeSeriesKey(group)
+  const present = groupBy.filter((label) => Object.hasOwn(labels, label))
+  return encodeSeriesKey(Object.fromEntries(present.map((label) => [label, labels[label]!])))
 }
 
 /** The partition of a series: by key bytes, never by id, so that it is the same on every node and after every restart. */

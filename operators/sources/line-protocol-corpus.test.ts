@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { SampleBuilder } from '../../engine/batch/sample-builder.ts'
 import type { DecodeReport } from '../../engine/contract/plugins.ts'
-import { encodeSeriesKey, SERIES_KEY_BYTES_MAX } from '../../engine/series/series-key.ts'
+import { encodeSeriesKey } from '../../engine/series/series-key.ts'
 import { SeriesTable } from '../../engine/series/series-table.ts'
 import { lineProtocolDecoder, type PrecisionName } from './line-protocol.ts'
 
@@ -107,12 +107,6 @@ function expectedOf(points: readonly CorpusPoint[]): { samples: string[]; string
   return { samples, strings }
 }
 
-/** Cases that we decide otherwise, by key, with the fault we give. Reasons: docs/decisions/line-protocol.md. */
-const OVERRULED: Readonly<Record<string, string>> = {
-  // 255 tags: the canonical key is longer than the store keeps.
-  dc62d6392272341b7571891c3088a89f: `the limit is ${SERIES_KEY_BYTES_MAX}`,
-}
-
 describe.skipIf(!existsSync(PATH))('line protocol corpus', () => {
   const cases = existsSync(PATH) ? Object.entries(readCorpus()) : []
   const accepted = cases.filter(([, { output }]) => output.error === undefined)
@@ -126,7 +120,6 @@ describe.skipIf(!existsSync(PATH))('line protocol corpus', () => {
   it('accepts what the corpus accepts, with the same content, on first sight and on the second', () => {
     const differing: unknown[] = []
     for (const [key, { input, output }] of accepted) {
-      if (key in OVERRULED) continue
       const expected = expectedOf(output.result!)
       const table = new SeriesTable({ limit: 10_000 })
       for (const sight of [1, 2, 3]) {
@@ -142,19 +135,10 @@ describe.skipIf(!existsSync(PATH))('line protocol corpus', () => {
     expect(differing).toEqual([])
   })
 
-  it('overrules the corpus only where it is documented, and does', () => {
-    for (const [key, problem] of Object.entries(OVERRULED)) {
-      const found = accepted.find(([candidate]) => candidate === key)![1]
-      const { report } = decode(new SeriesTable({ limit: 10 }), bytesOf(found.input.text), found.input)
-      expect(report.faults[0]!.problem).toContain(problem)
-    }
-  })
-
   it('reports a fault where the corpus rejects', () => {
     const differing: unknown[] = []
     const table = new SeriesTable({ limit: 100_000 })
     for (const [key, { input, output }] of rejected) {
-      if (key in OVERRULED) continue
       const report: DecodeReport = decode(table, bytesOf(input.text), input).report
       if (report.faultCount === 0) differing.push({ key, text: input.text, error: output.error })
     }

@@ -211,7 +211,7 @@ class FileSource {
   }
 
   report(): FileReport {
-    return { file: this.#file, ...this.#decoder.end() }
+    return { file: placeOf(this.#file), ...this.#decoder.end() }
   }
 
   async close(): Promise<void> {
@@ -228,7 +228,9 @@ class FileSource {
       return next === null || next.done === true ? null : next.value
     } catch (error) {
       const { message } = error as Error
-      throw new MillraceError('SOURCE_FAILED', `${this.#file}: cannot be read: ${message}`, { cause: error })
+      throw new MillraceError('SOURCE_FAILED', `${placeOf(this.#file)}: cannot be read: ${message}`, {
+        cause: error,
+      })
     }
   }
 }
@@ -243,14 +245,18 @@ function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T | null> 
   })
 }
 
+function placeOf(file: string): string {
+  return file === STDIN ? 'stdin' : file
+}
+
 function decoderFor(file: string, builder: SampleBuilder, feed: FeedOptions): ColumnDecoder {
   const { format = formatOf(file), name, delimiter, header, latestMs, ...columns } = feed.options
-  const stem = file === STDIN ? 'stdin' : basename(file, extname(file))
+  const stem = basename(placeOf(file), extname(file))
   const shared = {
     table: feed.input.table,
     builder,
     columns: { ...columns, name: name ?? stem },
-    place: file === STDIN ? 'stdin' : file,
+    place: placeOf(file),
     ...(latestMs === undefined ? {} : { latestMs }),
   }
   if (format === 'ndjson') return ndjsonDecoder(shared)

@@ -37,7 +37,7 @@ export async function loadDefault(file: string, cwd: string, what: string): Prom
       place: file,
       value: names.length === 0 ? undefined : names,
       problem: names.length === 0 ? 'exports nothing' : 'has no default export, only names',
-      remedy: `Write: export default ${names.length === 1 ? names[0] : what}`,
+      remedy: `Write: export default ${names.length === 1 ? names[0] : what}.`,
     },
   }
 }
@@ -83,11 +83,12 @@ function thrownFault(file: string, path: string, cwd: string, error: unknown): F
   const code = error instanceof Error && 'code' in error ? String(error.code) : ''
   const place = placeIn(path, file, cwd, error)
   if (/'millrace'|"millrace"/.test(message) && /not.?found|cannot find/i.test(`${code} ${message}`)) {
+    const directory = relative(cwd, dirname(path))
     return {
-      place,
+      place: file,
       value: 'millrace',
       problem: 'the package is not installed where this file is',
-      remedy: `Run "npm install millrace" in ${relative(cwd, dirname(path)) || '.'}.`,
+      remedy: `Run "npm install millrace" ${directory === '' ? 'here' : `in ${directory}`}.`,
     }
   }
   const name = error instanceof Error ? error.name : 'a value'

@@ -26,15 +26,18 @@ export async function mergeByTime(
     if (open.length === 0) break
     let first = open[0]!
     for (const i of open) if (headMs(inputs, cursors, i) < headMs(inputs, cursors, first)) first = i
-    // Everything of `first` that comes before any other's next sample.
+    // Everything of `first` that comes before any other's next sample, or with it where `first` was named earlier.
     let beforeMs = Number.POSITIVE_INFINITY
+    let inclusive = true
     for (const i of open) {
       if (i === first) continue
       const otherMs = headMs(inputs, cursors, i)
-      if (otherMs < beforeMs) beforeMs = otherMs
+      if (otherMs >= beforeMs) continue
+      beforeMs = otherMs
+      inclusive = first < i
     }
     const room = MERGE_SAMPLES - into.count
-    cursors[first] = copyRun(inputs[first]!.builder, cursors[first]!, beforeMs, into, room)
+    cursors[first] = copyRun(inputs[first]!.builder, cursors[first]!, beforeMs, inclusive, into, room)
     if (into.count >= MERGE_SAMPLES) await flush()
   }
   if (into.count > 0) await flush()
@@ -52,12 +55,13 @@ function headMs(inputs: readonly MergeInput[], cursors: Int32Array, i: number): 
   return inputs[i]!.builder.timestampsMs[cursors[i]!]!
 }
 
-/** Copies at least one sample, then those up to `beforeMs`; returns the cursor after them. */
+/** Copies at least one sample, then those before `beforeMs` (or at it); returns the cursor after them. */
 // hot:
 function copyRun(
   from: SampleBuilder,
   cursor: number,
   beforeMs: number,
+  inclusive: boolean,
   into: SampleBuilder,
   room: number,
 ): number {
@@ -67,6 +71,6 @@ function copyRun(
   do {
     into.push(seriesIds[at]!, timestampsMs[at]!, values[at]!)
     at++
-  } while (at < end && timestampsMs[at]! <= beforeMs)
+  } while (at < end && (timestampsMs[at]! < beforeMs || (inclusive && timestampsMs[at]! === beforeMs)))
   return at
 }

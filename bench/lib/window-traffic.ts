@@ -3,6 +3,7 @@
  * record batch is copied in and stamped, as the log writer does; the other end is the real Chain. Checksums are over the
  * bytes the chain emits, so that no window can be left out.
  */
+import { crc32 } from 'node:zlib'
 import { sealBatch } from '../../engine/batch/batch-encoder.ts'
 import { BatchView } from '../../engine/batch/batch-view.ts'
 import * as batch from '../../engine/batch/layout.ts'
@@ -13,7 +14,6 @@ import { Chain } from '../../engine/pipeline/chain.ts'
 import { Doorbell } from '../../engine/ring/doorbell.ts'
 import { RingConsumer, RingProducer } from '../../engine/ring/spsc-ring.ts'
 import { assert } from '../../engine/util/assert.ts'
-import { fnv1a } from '../../engine/util/hash.ts'
 import { Prng } from '../../engine/util/prng.ts'
 import { momentsAccumulator } from '../../operators/aggregates/accumulators/moments.ts'
 import { countPlugin } from '../../operators/aggregates/count.ts'
@@ -38,7 +38,7 @@ export interface WindowTraffic {
 export interface WindowTally {
   readonly seconds: number
   readonly entries: number
-  /** FNV-1a over all entries of the round, chained. */
+  /** CRC-32 over all entries of the round. */
   readonly checksum: number
 }
 
@@ -107,7 +107,7 @@ function tallyRounds(
     sink: {
       group: () => {},
       entry: (_kind, _seq, _causeOffset, _eventTimeMs, bytes, length) => {
-        checksum = (Math.imul(checksum, 31) + fnv1a(bytes, 0, length)) | 0
+        checksum = crc32(bytes.subarray(0, length), checksum)
         entries++
       },
     },

@@ -32,7 +32,7 @@ import { WindowGrid } from '../time/window-grid.ts'
 import { assert } from '../util/assert.ts'
 import { EntryWriter } from './entry-writer.ts'
 import { Judges } from './judges.ts'
-import { isUsable, Placement, placeSamples, STOP_END, STOP_FIRE } from './placement.ts'
+import { isUsable, Placement, type PlacementGround, placeSamples, STOP_END, STOP_FIRE } from './placement.ts'
 import { Router } from './routing.ts'
 import { type RowLayout, rowLayout } from './row-layout.ts'
 import { Slices, type SlicesState } from './slices.ts'
@@ -228,21 +228,10 @@ export class Chain {
   #addSamples(view: BatchView): void {
     const { count } = view
     const placement = this.#placement
-    const slices = this.#slices
     placement.begin(count)
     let from = 0
     while (from < count) {
-      const routes = this.#router.routes
-      const stop = placeSamples(
-        placement,
-        slices,
-        routes,
-        this.#grid.sliceMs,
-        this.#fireAtMs,
-        view,
-        from,
-        count,
-      )
+      const stop = placeSamples(placement, this.#ground(), view, from)
       const to = placement.stoppedAt
       if (to > from) this.#addSegment(view, from, to)
       if (stop === STOP_END) break
@@ -257,6 +246,15 @@ export class Chain {
     if (late > 0) this.#writer.late(view, placement.lateIndices, late)
     // Nothing is due any more at this log time: this brings the deadline up to date with the arrivals.
     this.#judges.scan(this.#clock.logMs)
+  }
+
+  #ground(): PlacementGround {
+    return {
+      slices: this.#slices,
+      routes: this.#router.routes,
+      sliceMs: this.#grid.sliceMs,
+      fireAtMs: this.#fireAtMs,
+    }
   }
 
   /** Samples [from, to) are placed: no window fires among them. */

@@ -43,37 +43,94 @@ export class Placement {
   }
 }
 
-/**
- * Places samples [from, to) until it must stop; returns why. Event times at or beyond `fireAtMs` stop it.
- * No allocation, closure or throw: where event times jump between slices, this is a loop over samples, too.
- */
+/** A record batch knows the extent of its times: the writer of the log works it out, the CRC covers it. */
+export interface BoundedSampleView extends SampleView {
+  readonly minTimestampMs: number
+  readonly maxTimestampMs: number
+}
+
+/** Where samples may go, between two firings. */
+export interface PlacementGround {
+  readonly slices: Slices
+  readonly routes: Int32Array
+  readonly sliceMs: number
+  /** Event times at or beyond it stop the placement. */
+  readonly fireAtMs: number
+}
+
+/** Places samples from `from` to the end of the batch or until it must stop; returns why. */
 export function placeSamples(
   placement: Placement,
-  slices: Slices,
-  routes: Int32Array,
-  sliceMs: number,
-  fireAtMs: number,
-  view: SampleView,
+  ground: PlacementGround,
+  view: BoundedSampleView,
   from: number,
-  to: number,
 ): number {
   assert(view.timestampsMs === view.values, 'a record batch is one buffer')
-  const at = placement.at
-  const stride = slices.stride
-  let nonFinite = 0
+  placement.newestMs = -Infinity
+  placement.filteredCount = 0
+  placement.nonFiniteCount = 0
+  const slice = floorDiv(view.minTimestampMs, ground.sliceMs)
+  const endMs = Math.min((slice + 1) * ground.sliceMs, ground.fireAtMs)
+  const isOneSlice = slice >= ground.slices.floorSlice && view.maxTimestampMs < endMs
+  const stop = isOneSlice
+    ? placeInSlice(placement, ground, view, from, slice)
+    : placeOneByOne(placement, ground, view, from)
+  placement.routedCount = placement.stoppedAt - from - placement.filteredCount - placement.nonFiniteCount
+  return stop
+}
+
+/** All times of the batch lie in one open slice, as they nearly always do live: they need not be read. */
+function placeInSlice(
+  placement: Placement,
+  ground: PlacementGround,
+  view: BoundedSampleView,
+  from: number,
+  slice: number,
+): number {
+  const { slices, routes } = ground
+  const base = (slices.baseOf(slices.slotOf(slice)) - slices.stride) | 0
+  let stop = STOP_END
+  let i = from
+  for (;;) {
+    i = placeNumbers(placement, routes, slices.stride, base, view, from, i)
+    if (i === view.count) break
+    if (routeOf(routes, view, i) === ROUTE_UNKNOWN) {
+      stop = STOP_UNKNOWN
+      break
+    }
+    placement.at[i - from] = -1
+    placement.nonFiniteCount++
+    i++
+  }
+  placement.stoppedAt = i
+  const skipped = placement.filteredCount + placement.nonFiniteCount
+  if (skipped === i - from) return stop
+  slices.touch(slice)
+  placement.newestMs =
+    skipped === 0 && i - from === view.count ? view.maxTimestampMs : newestPlaced(placement.at, view, from, i)
+  return stop
+}
+
+/** Judges each sample's time. Where times jump between slices this is a loop over samples, too: it allocates nothing. */
+function placeOneByOne(
+  placement: Placement,
+  ground: PlacementGround,
+  view: BoundedSampleView,
+  from: number,
+): number {
+  const { slices, routes, sliceMs, fireAtMs } = ground
+  const { at } = placement
+  const { stride } = slices
   let stop = STOP_END
   // The slice of the sample before: [loMs, hiMs), and its row 0 less one row, because routes count rows from 1.
   let loMs = Infinity
   let hiMs = -Infinity
   let base = 0
-  placement.newestMs = -Infinity
-  placement.filteredCount = 0
   let i = from
   for (;;) {
-    i = placeRun(placement, routes, stride, loMs, hiMs, base, view, from, i, to)
-    if (i === to) break
-    const id = view.seriesIds[view.seriesIdsAt + i]!
-    const route = id >>> 0 < routes.length ? routes[id]! : ROUTE_UNKNOWN
+    i = placeRun(placement, routes, stride, loMs, hiMs, base, view, from, i)
+    if (i === view.count) break
+    const route = routeOf(routes, view, i)
     if (route === ROUTE_UNKNOWN) {
       stop = STOP_UNKNOWN
       break
@@ -81,7 +138,7 @@ export function placeSamples(
     at[i - from] = -1
     const timeMs = view.timestampsMs[view.timestampsMsAt + i]!
     if (!isUsable(view, i)) {
-      nonFinite++
+      placement.nonFiniteCount++
     } else if (timeMs >= fireAtMs) {
       stop = STOP_FIRE
       break
@@ -101,9 +158,63 @@ export function placeSamples(
     i++
   }
   placement.stoppedAt = i
-  placement.nonFiniteCount = nonFinite
-  placement.routedCount = i - from - placement.filteredCount - nonFinite
   return stop
+}
+
+function routeOf(routes: Int32Array, view: SampleView, i: number): number {
+  const id = view.seriesIds[view.seriesIdsAt + i]!
+  return id >>> 0 < routes.length ? routes[id]! : ROUTE_UNKNOWN
+}
+
+/** hot: newest event time among the samples [from, to) that were placed. */
+function newestPlaced(at: Int32Array, view: SampleView, from: number, to: number): number {
+  const timestampsMs = view.timestampsMs
+  const timesAt = view.timestampsMsAt
+  let newestMs = -Infinity
+  for (let i = from; i < to; i++) {
+    const timeMs = timestampsMs[timesAt + i]!
+    if (at[i - from]! >= 0 && timeMs > newestMs) newestMs = timeMs
+  }
+  return newestMs
+}
+
+/**
+ * The run of samples from `start` on that are filtered, or of a known series and a number; their times are known to be
+ * good. Returns where it ends.
+ * hot: no allocation, closure or throw.
+ */
+function placeNumbers(
+  placement: Placement,
+  routes: Int32Array,
+  stride: number,
+  base: number,
+  view: SampleView,
+  from: number,
+  start: number,
+): number {
+  const at = placement.at
+  const seriesIds = view.seriesIds
+  const values = view.values
+  const idsAt = view.seriesIdsAt
+  const valuesAt = view.valuesAt
+  const known = routes.length
+  const to = view.count
+  let filtered = 0
+  let i = start | 0
+  for (; i < to; i++) {
+    const id = seriesIds[idsAt + i]!
+    const route = id >>> 0 < known ? routes[id]! : 0
+    const value = values[valuesAt + i]!
+    // Finite less itself is 0; an infinity or NaN gives NaN.
+    if (route > 0 && value - value === 0) {
+      at[i - from] = (base + Math.imul(route, stride)) | 0
+    } else if (route < 0) {
+      at[i - from] = -1
+      filtered++
+    } else break
+  }
+  placement.filteredCount += filtered
+  return i
 }
 
 /**
@@ -122,7 +233,6 @@ function placeRun(
   view: SampleView,
   from: number,
   start: number,
-  to: number,
 ): number {
   const at = placement.at
   const seriesIds = view.seriesIds
@@ -131,6 +241,7 @@ function placeRun(
   const timesAt = view.timestampsMsAt
   const valuesAt = view.valuesAt
   const known = routes.length
+  const to = view.count
   let newestMs = placement.newestMs
   let filtered = 0
   let i = start | 0

@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { SampleBuilder } from '../../engine/batch/sample-builder.ts'
 import { type Labels, NAME_LABEL } from '../../engine/contract/samples.ts'
-import { seriesText } from '../../engine/series/series-key.ts'
+import { SERIES_KEY_BYTES_MAX, seriesText } from '../../engine/series/series-key.ts'
 import { SeriesTable } from '../../engine/series/series-table.ts'
 import { type ColumnOptions, type ColumnReport, ROW_BYTES_MAX } from './columns.ts'
 import { type CsvOptions, csvDecoder } from './csv.ts'
@@ -178,9 +178,8 @@ describe('limits', () => {
   })
 
   test('labels too long are a fault', () => {
-    expect(decode(`t,host,value\n1400000000,${'h'.repeat(2_000)},1\n`).report.faults[0]!.problem).toContain(
-      'longer than 1500 bytes',
-    )
+    const { report } = decode(`t,host,value\n1400000000,${'h'.repeat(SERIES_KEY_BYTES_MAX)},1\n`)
+    expect(report.faults[0]!.problem).toContain(`longer than ${SERIES_KEY_BYTES_MAX} bytes`)
   })
 
   test('times beyond the guard are faults and counted', () => {

@@ -30,8 +30,11 @@ export class LabelRows {
   #slots: Int32Array
   #last = 0
 
-  /** `labels`: label columns of a row; `width`: ids a row. */
-  constructor(labels: number, width: number) {
+  readonly #rowsMax: number
+
+  /** `labels`: label columns of a row; `width`: ids a row; `rowsMax`: at least 256, for tests. */
+  constructor(labels: number, width: number, rowsMax = LABEL_ROWS_MAX) {
+    this.#rowsMax = rowsMax
     this.#labels = labels
     this.#width = width
     this.#arena = new Uint8Array(1 << 14)
@@ -90,7 +93,7 @@ export class LabelRows {
     const labels = this.#labels
     let length = 0
     for (let label = 0; label < labels; label++) length += ends[first + label]! - starts[first + label]!
-    if (this.#rows === LABEL_ROWS_MAX || this.#used + length > LABEL_BYTES_MAX) this.#forget()
+    if (this.#rows === this.#rowsMax || this.#used + length > LABEL_BYTES_MAX) this.#forget()
     if (this.#rows === this.#capacity) this.#grow()
     if (this.#used + length > this.#arena.length) {
       const arena = new Uint8Array(Math.max(this.#arena.length * 2, this.#used + length))

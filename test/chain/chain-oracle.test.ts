@@ -15,7 +15,7 @@ import { WindowOracle } from './window-oracle.ts'
 const RUNS = 150
 
 const where: PipelinePlan['where'] = [{ label: '__name__', op: '!=', value: 'other' }]
-const accepts = (sample: DrivenSample): boolean => sample.labels['__name__'] !== 'other'
+const accepts = (sample: DrivenSample): boolean => sample.labels.__name__ !== 'other'
 
 const planArbitrary = fc
   .record({
@@ -55,12 +55,12 @@ describe('the chain against windows worked out from kept samples', () => {
         drive.end()
 
         const rows = drive.results()
-        expect(rows.map((row) => [row.windowStartMs, row.windowEndMs, row.group['host']])).toEqual(
+        expect(rows.map((row) => [row.windowStartMs, row.windowEndMs, row.group.host])).toEqual(
           oracle.rows.map((row) => [row.windowStartMs, row.windowEndMs, row.host]),
         )
         rows.forEach((row, i) => {
           const { values, scale } = oracle.rows[i]!
-          const count = values['count']!
+          const count = values.count!
           const close = (name: string, tolerance: number): void => {
             expect(Math.abs(row.values[name]! - values[name]!)).toBeLessThanOrEqual(tolerance)
           }
@@ -68,8 +68,8 @@ describe('the chain against windows worked out from kept samples', () => {
           close('sum', 1e-14 * count * count * scale)
           close('mean', 1e-14 * count * scale)
           close('standardDeviation', 1e-7 * scale)
-          if (Number.isNaN(values['rate'])) expect(row.values['rate']).toBeNull()
-          else close('rate', 1e-9 * Math.max(1, Math.abs(values['rate']!)) + 1e-6 * scale)
+          if (Number.isNaN(values.rate)) expect(row.values.rate).toBeNull()
+          else close('rate', 1e-9 * Math.max(1, Math.abs(values.rate!)) + 1e-6 * scale)
         })
         expect(drive.late().map(({ timestampMs, value, series }) => [timestampMs, value, series])).toEqual(
           oracle.late.map(({ timestampMs, value, labels }) => [timestampMs, value, labels]),

@@ -17,7 +17,7 @@ function sample(timestampMs: number, value = 1, host = 'a'): DrivenSample {
 function windows(driven: Drive): [number, number, number | null][] {
   return driven
     .results()
-    .map(({ windowStartMs, windowEndMs, values }) => [windowStartMs, windowEndMs, values['count'] ?? null])
+    .map(({ windowStartMs, windowEndMs, values }) => [windowStartMs, windowEndMs, values.count ?? null])
 }
 
 describe('a chain', () => {
@@ -84,7 +84,7 @@ describe('a chain', () => {
       driven
         .results()
         .filter((row) => row.windowStartMs === startMs)
-        .map(({ group }) => group['host'] ?? '')
+        .map(({ group }) => group.host ?? '')
     const wanted = [...hosts].sort((x, y) => compareBytes(Buffer.from(x), Buffer.from(y)))
     expect(groupsOf(0)).toEqual(wanted)
     expect(groupsOf(10_000)).toEqual(['a', 'zz'])
@@ -153,8 +153,8 @@ describe('a chain', () => {
     expect(lengths.length).toBeGreaterThan(2)
     expect(Math.max(...lengths)).toBeLessThanOrEqual(ENTRY_BYTES_MAX)
     expect(driven.entries.map(({ seq }) => seq)).toEqual(lengths.map((_, i) => i))
-    expect(driven.results().map(({ values }) => values['sum'])).toEqual(
-      driven.results().map(({ group }) => Number(group['host']!.slice(5))),
+    expect(driven.results().map(({ values }) => values.sum)).toEqual(
+      driven.results().map(({ group }) => Number(group.host!.slice(5))),
     )
     expect(driven.results().length).toBe(groups)
   })
@@ -176,7 +176,7 @@ describe('a chain', () => {
     const rows = plain.results().filter(({ windowStartMs }) => windowStartMs === 0)
     expect(rows.length).toBe(300)
     for (const { group, values } of rows) {
-      expect(values['count']).toBe(10 - Math.floor(Number(group['host']!.slice(1)) / 30))
+      expect(values.count).toBe(10 - Math.floor(Number(group.host!.slice(1)) / 30))
     }
   })
 
@@ -195,7 +195,7 @@ describe('a chain', () => {
       { id: 'p/surge/0/0/30000', state: 'firing', value: 600, group: { host: 'a' }, direction: 'up' },
       { id: 'p/surge/0/0/30000', state: 'resolved', value: 5 },
     ])
-    const scores = driven.results().map(({ scores }) => scores['surge']!.score)
+    const scores = driven.results().map(({ scores }) => scores.surge!.score)
     expect(scores[0]).toBeNull()
     expect(scores[2]).toBeGreaterThan(1)
   })

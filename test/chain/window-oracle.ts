@@ -81,7 +81,7 @@ export class WindowOracle {
       windows++
       const groups = this.#open.get(startMs) ?? new Map<string, Kept[]>()
       this.#open.set(startMs, groups)
-      const host = sample.labels['host'] ?? ''
+      const host = sample.labels.host ?? ''
       groups.set(host, [...(groups.get(host) ?? []), { timeMs, value: sample.value }])
     }
     if (windows > 0) this.ledger.windowed++

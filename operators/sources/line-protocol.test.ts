@@ -458,6 +458,6 @@ describe('the series limit', () => {
 
   it('also holds for keys longer than the store keeps', () => {
     const { report } = decode(`m,t=${'v'.repeat(5_000)} f=1\n`)
-    expect(report.faults[0]!.problem).toContain('5006 bytes together; the limit is 1500')
+    expect(report.faults[0]!.problem).toContain('5006 bytes together; the limit is 4096')
   })
 })

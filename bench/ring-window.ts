@@ -14,7 +14,7 @@ import { chainAlone, type WindowTally, type WindowTraffic } from './lib/window-t
 
 const WORKER = new URL('./lib/window-worker.js', import.meta.url)
 const SERIES = 1_000
-const SAMPLES_A_FRAME = 3_000
+const SAMPLES_A_FRAME = 1_000
 const CAPACITY_BYTES = 1 << 20
 const SIZE_MS = 60_000
 const ROUNDS = 7

@@ -32,7 +32,16 @@ import { WindowGrid } from '../time/window-grid.ts'
 import { assert } from '../util/assert.ts'
 import { EntryWriter } from './entry-writer.ts'
 import { Judges } from './judges.ts'
-import { isUsable, Placement, type PlacementGround, placeSamples, STOP_END, STOP_FIRE } from './placement.ts'
+import {
+  isUsable,
+  newestBefore,
+  Placement,
+  type PlacementGround,
+  placeSamples,
+  STOP_END,
+  STOP_FIRE,
+  sliceOfBatch,
+} from './placement.ts'
 import { Router } from './routing.ts'
 import { type RowLayout, rowLayout } from './row-layout.ts'
 import { Slices, type SlicesState } from './slices.ts'
@@ -229,7 +238,7 @@ export class Chain {
     const { count } = view
     const placement = this.#placement
     placement.begin(count)
-    let from = 0
+    let from = this.#addOrdinary(view)
     while (from < count) {
       const stop = placeSamples(placement, this.#ground(), view, from)
       const to = placement.stoppedAt
@@ -246,6 +255,28 @@ export class Chain {
     if (late > 0) this.#writer.late(view, placement.lateIndices, late)
     // Nothing is due any more at this log time: this brings the deadline up to date with the arrivals.
     this.#judges.scan(this.#clock.logMs)
+  }
+
+  /**
+   * The commonest case in one pass, which halves the loads: rows of one accumulator, a batch in one slice, no silence to
+   * watch. Takes samples up to the first that is filtered, new or no number; returns how many.
+   */
+  #addOrdinary(view: BatchView): number {
+    const { accumulators, stride } = this.#layout
+    const accumulator = accumulators[0]!
+    if (accumulators.length > 1 || accumulator.addRouted === undefined || this.#judges.watchesSilence)
+      return 0
+    const slices = this.#slices
+    const slice = sliceOfBatch(this.#ground(), view)
+    if (Number.isNaN(slice)) return 0
+    // Routes count rows from 1.
+    const base = slices.baseOf(slices.slotOf(slice)) - stride
+    const taken = accumulator.addRouted(slices.cells.data, base, this.#router.routes, stride, view, 0)
+    if (taken === 0) return 0
+    slices.touch(slice)
+    this.#clock.observe(newestBefore(view, taken))
+    this.ledger.windowed += taken
+    return taken
   }
 
   #ground(): PlacementGround {

@@ -69,14 +69,19 @@ export function placeSamples(
   placement.newestMs = -Infinity
   placement.filteredCount = 0
   placement.nonFiniteCount = 0
-  const slice = floorDiv(view.minTimestampMs, ground.sliceMs)
-  const endMs = Math.min((slice + 1) * ground.sliceMs, ground.fireAtMs)
-  const isOneSlice = slice >= ground.slices.floorSlice && view.maxTimestampMs < endMs
-  const stop = isOneSlice
-    ? placeInSlice(placement, ground, view, from, slice)
-    : placeOneByOne(placement, ground, view, from)
+  const slice = sliceOfBatch(ground, view)
+  const stop = Number.isNaN(slice)
+    ? placeOneByOne(placement, ground, view, from)
+    : placeInSlice(placement, ground, view, from, slice)
   placement.routedCount = placement.stoppedAt - from - placement.filteredCount - placement.nonFiniteCount
   return stop
+}
+
+/** The open slice that holds every time of the batch, where nothing fires; NaN: there is none. */
+export function sliceOfBatch(ground: PlacementGround, view: BoundedSampleView): number {
+  const slice = floorDiv(view.minTimestampMs, ground.sliceMs)
+  const endMs = Math.min((slice + 1) * ground.sliceMs, ground.fireAtMs)
+  return slice >= ground.slices.floorSlice && view.maxTimestampMs < endMs ? slice : NaN
 }
 
 /** All times of the batch lie in one open slice, as they nearly always do live: they need not be read. */
@@ -164,6 +169,19 @@ function placeOneByOne(
 function routeOf(routes: Int32Array, view: SampleView, i: number): number {
   const id = view.seriesIds[view.seriesIdsAt + i]!
   return id >>> 0 < routes.length ? routes[id]! : ROUTE_UNKNOWN
+}
+
+/** hot: newest event time among the samples before `to`, none of them skipped. */
+export function newestBefore(view: BoundedSampleView, to: number): number {
+  if (to === view.count) return view.maxTimestampMs
+  const timestampsMs = view.timestampsMs
+  const timesAt = view.timestampsMsAt
+  let newestMs = -Infinity
+  for (let i = 0; i < to; i++) {
+    const timeMs = timestampsMs[timesAt + i]!
+    if (timeMs > newestMs) newestMs = timeMs
+  }
+  return newestMs
 }
 
 /** hot: newest event time among the samples [from, to) that were placed. */

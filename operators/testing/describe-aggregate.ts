@@ -157,6 +157,37 @@ export function describeAggregate<O>(contract: AggregateContract<O>): void {
         expect(cells).toEqual(cellsOf(accumulator, samples.slice(1, 3)))
       })
 
+      if (accumulator.addRouted !== undefined) {
+        it('gives the same cells in one pass, up to the first sample that is not ordinary', () => {
+          fc.assert(
+            fc.property(slicesArbitrary, fc.constantFrom(NaN, Infinity, -Infinity), (slices, odd) => {
+              const samples = slices.flat()
+              const at = Int32Array.from(samples, (_, i) => (i % 2) * accumulator.width)
+              const plain = new Float64Array(2 * accumulator.width)
+              accumulator.add(plain, 0, at, viewOf(samples), 0, samples.length)
+              const end = { timestampMs: 0, value: 1 }
+              for (const [value, seriesId] of [
+                [odd, 0],
+                [1, 2],
+                [1, 3],
+                [1, 4],
+              ] as const) {
+                const view = viewOf([...samples, { ...end, value }, end])
+                samples.forEach((_, i) => {
+                  view.seriesIds[i] = i % 2
+                })
+                view.seriesIds[samples.length] = seriesId
+                const cells = new Float64Array(2 * accumulator.width)
+                const routes = Int32Array.of(1, 2, -1, 0)
+                const { width } = accumulator
+                expect(accumulator.addRouted?.(cells, -width, routes, width, view, 0)).toBe(samples.length)
+                expect(cells).toEqual(plain)
+              }
+            }),
+          )
+        })
+      }
+
       it('keeps nothing outside its cells: copied between any two samples they go on alike', () => {
         fc.assert(
           fc.property(slicesArbitrary, (slices) => {

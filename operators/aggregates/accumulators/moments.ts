@@ -26,7 +26,7 @@ const MAX = 6
 /** Cells that aggregates read. */
 export const MOMENTS_CELLS = { count: COUNT, sum: SUM, min: MIN, max: MAX }
 
-export const momentsAccumulator: Accumulator = { kind: MOMENTS, width: 7, add, merge }
+export const momentsAccumulator: Accumulator = { kind: MOMENTS, width: 7, add, addRouted, merge }
 
 /** hot */
 function add(
@@ -41,25 +41,54 @@ function add(
   const valuesAt = view.valuesAt
   for (let i = from; i < to; i++) {
     const position = at[i - from]!
-    if (position < 0) continue
-    const cell = position + lane
-    const value = values[valuesAt + i]!
-    const count = cells[cell + COUNT]!
-    cells[cell + COUNT] = count + 1
-    if (count === 0) {
-      cells[cell + SUM] = value
-      cells[cell + REFERENCE] = value
-      cells[cell + MIN] = value
-      cells[cell + MAX] = value
-      continue
-    }
-    cells[cell + SUM]! += value
-    const deviation = value - cells[cell + REFERENCE]!
-    cells[cell + DEVIATIONS]! += deviation
-    cells[cell + SQUARES]! += deviation * deviation
-    if (value < cells[cell + MIN]!) cells[cell + MIN] = value
-    if (value > cells[cell + MAX]!) cells[cell + MAX] = value
+    if (position >= 0) update(cells, position + lane, values[valuesAt + i]!)
   }
+}
+
+/** hot */
+function addRouted(
+  cells: Float64Array,
+  base: number,
+  routes: Int32Array,
+  stride: number,
+  view: SampleView,
+  from: number,
+): number {
+  const seriesIds = view.seriesIds
+  const idsAt = view.seriesIdsAt
+  const values = view.values
+  const valuesAt = view.valuesAt
+  const known = routes.length
+  const to = view.count
+  let i = from | 0
+  for (; i < to; i++) {
+    const id = seriesIds[idsAt + i]!
+    const route = id >>> 0 < known ? routes[id]! : 0
+    const value = values[valuesAt + i]!
+    // Finite less itself is 0; an infinity or NaN gives NaN.
+    if (!(route > 0 && value - value === 0)) break
+    update(cells, (base + Math.imul(route, stride)) | 0, value)
+  }
+  return i
+}
+
+/** hot: small enough that both loops inline it. */
+function update(cells: Float64Array, cell: number, value: number): void {
+  const count = cells[cell + COUNT]!
+  cells[cell + COUNT] = count + 1
+  if (count === 0) {
+    cells[cell + SUM] = value
+    cells[cell + REFERENCE] = value
+    cells[cell + MIN] = value
+    cells[cell + MAX] = value
+    return
+  }
+  cells[cell + SUM]! += value
+  const deviation = value - cells[cell + REFERENCE]!
+  cells[cell + DEVIATIONS]! += deviation
+  cells[cell + SQUARES]! += deviation * deviation
+  if (value < cells[cell + MIN]!) cells[cell + MIN] = value
+  if (value > cells[cell + MAX]!) cells[cell + MAX] = value
 }
 
 function merge(into: Float64Array, intoAt: number, later: Float64Array, laterAt: number): void {

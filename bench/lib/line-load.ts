@@ -37,6 +37,11 @@ function lineOf(series: number, value: number): string {
   return `${head}${value.toFixed(room).slice(0, room)} ${'0'.repeat(TIMESTAMP_DIGITS)}\n`
 }
 
+function writeDigits(digits: Uint8Array, timeMs: number): void {
+  const text = String(timeMs)
+  for (let i = 0; i < TIMESTAMP_DIGITS; i++) digits[i] = text.charCodeAt(i)
+}
+
 /** Bytes of a whole request, its timestamps open. Scrapes follow each other: every series, then every series again. */
 class Body {
   readonly bytes: Buffer
@@ -65,15 +70,20 @@ class Body {
   /** Writes the times of the lines [firstLine, …) of the endless order; the phase within a scrape must be this body's. */
   stamp(firstLine: number): void {
     const { series, startMs, stepMs, linesPerBody } = this.#options
-    let scrape = -1
-    let digits = ''
+    const bytes = this.bytes
+    const digits = new Uint8Array(TIMESTAMP_DIGITS)
+    let at = this.#bodyAt + LINE_BYTES - TIMESTAMP_DIGITS - 1
+    let scrape = Math.floor(firstLine / series)
+    let left = series - (firstLine % series)
+    writeDigits(digits, startMs + scrape * stepMs)
     for (let i = 0; i < linesPerBody; i++) {
-      const at = Math.floor((firstLine + i) / series)
-      if (at !== scrape) {
-        scrape = at
-        digits = String(startMs + at * stepMs)
+      if (left === 0) {
+        left = series
+        writeDigits(digits, startMs + ++scrape * stepMs)
       }
-      this.bytes.write(digits, this.#bodyAt + (i + 1) * LINE_BYTES - TIMESTAMP_DIGITS - 1, 'latin1')
+      left--
+      for (let digit = 0; digit < TIMESTAMP_DIGITS; digit++) bytes[at + digit] = digits[digit]!
+      at += LINE_BYTES
     }
   }
 

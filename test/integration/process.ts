@@ -38,8 +38,9 @@ export function launch(
   args: readonly string[],
   cleanups: (() => unknown)[],
   stdin?: string,
+  main = MAIN,
 ): Omit<Running, 'url'> {
-  const child = spawn(process.execPath, [MAIN, ...args], {
+  const child = spawn(process.execPath, [main, ...args], {
     stdio: [stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
     env: { ...process.env, NO_COLOR: '1' },
   })
@@ -62,8 +63,12 @@ export function launch(
   return { child, text: () => text, exited, kill }
 }
 
-export async function start(args: readonly string[], cleanups: (() => unknown)[]): Promise<Running> {
-  const running = launch([...args, '--port', '0'], cleanups)
+export async function start(
+  args: readonly string[],
+  cleanups: (() => unknown)[],
+  main = MAIN,
+): Promise<Running> {
+  const running = launch([...args, '--port', '0'], cleanups, undefined, main)
   const url = await until(async () => {
     const found = /http:\/\/127\.0\.0\.1:\d+/.exec(running.text())?.[0]
     if (found !== undefined) return found

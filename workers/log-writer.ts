@@ -148,8 +148,7 @@ class LogWriterThread {
     this.#publishEnds()
     this.#appender.recycle()
     if (acks.length > 0) {
-      const seriesCounts = this.#wiring.topics.map((topic) => this.#appender.seriesCount(topic.topicId))
-      const message: AckMessage = { acks, seriesCounts }
+      const message: AckMessage = { acks }
       this.#wiring.port.postMessage(message)
     }
   }

@@ -3,6 +3,7 @@
  * Everything here crosses postMessage, so it holds no class and no function.
  */
 import type { MessagePort } from 'node:worker_threads'
+import type { Acknowledgement } from '../engine/broker/log-appender.ts'
 import type { BoardBuffers, BoardPipeline, BoardTopic } from '../engine/broker/node-board.ts'
 import type { WireError } from '../engine/contract/errors.ts'
 
@@ -65,13 +66,7 @@ export interface SinkWiring extends SharedWiring {
 
 /** Log writer → main: one a transaction. */
 export interface AckMessage {
-  readonly acks: readonly {
-    readonly requestId: number
-    readonly samples: number
-    readonly refusedSamples: number
-    readonly refusedLocalIds: readonly number[]
-  }[]
-  readonly seriesCounts: readonly number[]
+  readonly acks: readonly Acknowledgement[]
 }
 
 /** Committer → sinks. */

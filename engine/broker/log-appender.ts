@@ -26,10 +26,18 @@ const REFUSED = -1
 
 export interface Acknowledgement {
   readonly requestId: number
+  readonly samples: number
+  readonly refusedSamples: number
+  /** Local ids of refused series, so that the decoder refuses their next lines by name. */
+  readonly refusedLocalIds: readonly number[]
+}
+
+/** An acknowledgement while its request is being staged. */
+interface OpenRequest {
+  readonly requestId: number
   samples: number
   refusedSamples: number
-  /** Local ids of refused series, so that the decoder refuses their next lines by name. */
-  refusedLocalIds: number[]
+  readonly refusedLocalIds: number[]
 }
 
 export interface SealedBatch {
@@ -145,7 +153,7 @@ export class LogAppender {
   #used: BatchBuffer[] = []
   #sealed: SealedBatch[] = []
   #acks: Acknowledgement[] = []
-  #open: Acknowledgement | null = null
+  #open: OpenRequest | null = null
   #nowMs = 0
   /** Samples staged or sealed since the last commit. */
   pendingSamples = 0
@@ -281,13 +289,13 @@ export class LogAppender {
     this.#open = null
   }
 
-  #ackFor(requestId: number): Acknowledgement {
+  #ackFor(requestId: number): OpenRequest {
     this.#open ??= { requestId, samples: 0, refusedSamples: 0, refusedLocalIds: [] }
     assert(this.#open.requestId === requestId, 'frames of one request follow each other', requestId)
     return this.#open
   }
 
-  #refuse(ack: Acknowledgement, localId: number): void {
+  #refuse(ack: OpenRequest, localId: number): void {
     if (!ack.refusedLocalIds.includes(localId) && ack.refusedLocalIds.length < REFUSED_IDS_MAX) {
       ack.refusedLocalIds.push(localId)
     }

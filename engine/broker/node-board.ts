@@ -50,10 +50,12 @@ export function createBoard(topicSlots: number, pipelineSlots: number): BoardBuf
   const topicRows = new SharedArrayBuffer(3 * 8 * Math.max(1, topicSlots))
   // No shard has asked for a tick yet, and a topic without pipelines never does.
   new Float64Array(topicRows, 8 * topicSlots, topicSlots).fill(Number.POSITIVE_INFINITY)
+  const pipelineRows = new SharedArrayBuffer(3 * 8 * Math.max(1, pipelineSlots))
+  new Float64Array(pipelineRows, 16 * pipelineSlots, pipelineSlots).fill(Number.NaN)
   return {
     control: new SharedArrayBuffer(CONTROL_WORDS * 4),
     topicRows,
-    pipelineRows: new SharedArrayBuffer(3 * 8 * Math.max(1, pipelineSlots)),
+    pipelineRows,
     gauges: new SharedArrayBuffer(8 * 8),
     topicSlots,
     pipelineSlots,

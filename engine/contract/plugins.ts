@@ -37,7 +37,7 @@ export interface Accumulator {
   add(cells: Float64Array, lane: number, at: Int32Array, view: SampleView, from: number, to: number): void
   /**
    * A shortcut for rows made of this accumulator alone and samples of one slice: finds a sample's row and adds it in one
-   * pass. Sample i's cells start at `base + routes[its series id] * stride`. Returns the index of the first sample from
+   * pass. Sample i's cells start at `base + (routes[its series id] << strideShift)`. Returns the index of the first sample from
    * `from` on that is not ordinary (a series id beyond the routes, a route of 0 or less, a value that is not finite), or
    * the view's count. The same cells as `add` gives, bit by bit.
    */
@@ -45,7 +45,7 @@ export interface Accumulator {
     cells: Float64Array,
     base: number,
     routes: Int32Array,
-    stride: number,
+    strideShift: number,
     view: SampleView,
     from: number,
   ): number

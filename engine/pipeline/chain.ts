@@ -262,7 +262,7 @@ export class Chain {
    * watch. Takes samples up to the first that is filtered, new or no number; returns how many.
    */
   #addOrdinary(view: BatchView): number {
-    const { accumulators, stride } = this.#layout
+    const { accumulators } = this.#layout
     const accumulator = accumulators[0]!
     if (accumulators.length > 1 || accumulator.addRouted === undefined || this.#judges.watchesSilence)
       return 0
@@ -270,8 +270,15 @@ export class Chain {
     const slice = sliceOfBatch(this.#ground(), view)
     if (Number.isNaN(slice)) return 0
     // Routes count rows from 1.
-    const base = slices.baseOf(slices.slotOf(slice)) - stride
-    const taken = accumulator.addRouted(slices.cells.data, base, this.#router.routes, stride, view, 0)
+    const base = slices.baseOf(slices.slotOf(slice)) - slices.stride
+    const taken = accumulator.addRouted(
+      slices.cells.data,
+      base,
+      this.#router.routes,
+      slices.strideShift,
+      view,
+      0,
+    )
     if (taken === 0) return 0
     slices.touch(slice)
     this.#clock.observe(newestBefore(view, taken))

@@ -97,7 +97,7 @@ function placeInSlice(
   let stop = STOP_END
   let i = from
   for (;;) {
-    i = placeNumbers(placement, routes, slices.stride, base, view, from, i)
+    i = placeNumbers(placement, routes, slices.strideShift, base, view, from, i)
     if (i === view.count) break
     if (routeOf(routes, view, i) === ROUTE_UNKNOWN) {
       stop = STOP_UNKNOWN
@@ -125,7 +125,7 @@ function placeOneByOne(
 ): number {
   const { slices, routes, sliceMs, fireAtMs } = ground
   const { at } = placement
-  const { stride } = slices
+  const { stride, strideShift } = slices
   let stop = STOP_END
   // The slice of the sample before: [loMs, hiMs), and its row 0 less one row, because routes count rows from 1.
   let loMs = Infinity
@@ -133,7 +133,7 @@ function placeOneByOne(
   let base = 0
   let i = from
   for (;;) {
-    i = placeRun(placement, routes, stride, loMs, hiMs, base, view, from, i)
+    i = placeRun(placement, routes, strideShift, loMs, hiMs, base, view, from, i)
     if (i === view.count) break
     const route = routeOf(routes, view, i)
     if (route === ROUTE_UNKNOWN) {
@@ -157,7 +157,7 @@ function placeOneByOne(
         hiMs = Math.min(loMs + sliceMs, fireAtMs)
         // An int32 for V8 as well: a position that may be a double would be converted for every sample of the run.
         base = (slices.touch(slice) - stride) | 0
-        at[i - from] = base + route * stride
+        at[i - from] = base + (route << strideShift)
       }
     }
     i++
@@ -204,7 +204,7 @@ function newestPlaced(at: Int32Array, view: SampleView, from: number, to: number
 function placeNumbers(
   placement: Placement,
   routes: Int32Array,
-  stride: number,
+  strideShift: number,
   base: number,
   view: SampleView,
   from: number,
@@ -225,7 +225,7 @@ function placeNumbers(
     const value = values[valuesAt + i]!
     // Finite less itself is 0; an infinity or NaN gives NaN.
     if (route > 0 && value - value === 0) {
-      at[i - from] = (base + Math.imul(route, stride)) | 0
+      at[i - from] = (base + (route << strideShift)) | 0
     } else if (route < 0) {
       at[i - from] = -1
       filtered++
@@ -244,7 +244,7 @@ function placeNumbers(
 function placeRun(
   placement: Placement,
   routes: Int32Array,
-  stride: number,
+  strideShift: number,
   loMs: number,
   hiMs: number,
   base: number,
@@ -271,7 +271,7 @@ function placeRun(
     // Finite less itself is 0; an infinity or NaN gives NaN.
     if (route > 0 && timeMs >= loMs && timeMs < hiMs && value - value === 0) {
       if (timeMs > newestMs) newestMs = timeMs
-      at[i - from] = (base + Math.imul(route, stride)) | 0
+      at[i - from] = (base + (route << strideShift)) | 0
     } else if (route < 0) {
       at[i - from] = -1
       filtered++

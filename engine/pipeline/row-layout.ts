@@ -1,13 +1,11 @@
 /**
  * What one row of one slice is made of: the fewest accumulators that serve every aggregate, side by side, the row a
- * power of two or whole cache lines wide. Pure; the same plan always gives the same layout, which checkpoints rely on.
+ * power of two wide, so that a row is found by a shift. Pure; the same plan always gives the same layout, which checkpoints rely on.
  */
 import type { AggregatePlan } from '../contract/plan.ts'
 import type { Accumulator, AggregatePlugin, Registry } from '../contract/plugins.ts'
 import { assert } from '../util/assert.ts'
 
-/** Cells of a 64-byte cache line. */
-const LINE_CELLS = 8
 /** Subsets of accumulators are tried one by one. */
 const ACCUMULATORS_MAX = 12
 
@@ -22,7 +20,7 @@ export interface RowLayout {
   readonly accumulators: readonly Accumulator[]
   /** First cell of each accumulator in a row. */
   readonly lanes: readonly number[]
-  /** Cells a row. Cell 0 is 0 exactly while the row has no sample. */
+  /** Cells a row, a power of two. Cell 0 is 0 exactly while the row has no sample. */
   readonly stride: number
   /** The aggregates, in plan order. */
   readonly columns: readonly Column[]
@@ -79,9 +77,8 @@ export function fewestAccumulators(wanted: readonly (readonly string[])[]): stri
   return best
 }
 
-/** A row never straddles more cache lines than it must. */
+/** A power of two: rows start at cache lines where they can, and the hot loops shift instead of multiplying. */
 function strideOf(width: number): number {
-  if (width > LINE_CELLS) return Math.ceil(width / LINE_CELLS) * LINE_CELLS
   let stride = 1
   while (stride < width) stride *= 2
   return stride

@@ -1,7 +1,7 @@
 /**
  * The cells of all slices that may still receive samples, slot-major:
  *
- *     cell = (slot · rowCapacity + row) · stride          slot = slice modulo slots
+ *     cell = slot · rowCapacity · stride + (row << strideShift)          slot = slice modulo slots
  *
  * so that the rows of the slice being filled lie together. Slices in [floor, floor + slots) have a slot of their own;
  * the chain fires windows before the newest slice would leave that range. A slot that holds no live slice is all zero.
@@ -25,7 +25,9 @@ export interface SlicesState {
 
 export class Slices {
   readonly cells: Cells = new Cells('windows')
+  /** Cells a row: a power of two, so that hot loops find a row by a shift. */
   readonly stride: number
+  readonly strideShift: number
   readonly slots: number
   rowCapacity = ROW_CAPACITY_MIN
   rows = 0
@@ -39,7 +41,9 @@ export class Slices {
 
   constructor(slots: number, stride: number) {
     this.slots = slots
+    assert(stride > 0 && (stride & (stride - 1)) === 0, 'a row is a power of two wide', stride)
     this.stride = stride
+    this.strideShift = 31 - Math.clz32(stride)
     this.held = new Float64Array(slots).fill(NONE)
     this.touched = new Uint8Array(slots)
     this.#allocate(ROW_CAPACITY_MIN)

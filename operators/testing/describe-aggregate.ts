@@ -162,8 +162,10 @@ export function describeAggregate<O>(contract: AggregateContract<O>): void {
           fc.assert(
             fc.property(slicesArbitrary, fc.constantFrom(NaN, Infinity, -Infinity), (slices, odd) => {
               const samples = slices.flat()
-              const at = Int32Array.from(samples, (_, i) => (i % 2) * accumulator.width)
-              const plain = new Float64Array(2 * accumulator.width)
+              const strideShift = 32 - Math.clz32(accumulator.width - 1)
+              const stride = 1 << strideShift
+              const at = Int32Array.from(samples, (_, i) => (i % 2) * stride)
+              const plain = new Float64Array(2 * stride)
               accumulator.add(plain, 0, at, viewOf(samples), 0, samples.length)
               const end = { timestampMs: 0, value: 1 }
               for (const [value, seriesId] of [
@@ -177,10 +179,11 @@ export function describeAggregate<O>(contract: AggregateContract<O>): void {
                   view.seriesIds[i] = i % 2
                 })
                 view.seriesIds[samples.length] = seriesId
-                const cells = new Float64Array(2 * accumulator.width)
+                const cells = new Float64Array(2 * stride)
                 const routes = Int32Array.of(1, 2, -1, 0)
-                const { width } = accumulator
-                expect(accumulator.addRouted?.(cells, -width, routes, width, view, 0)).toBe(samples.length)
+                expect(accumulator.addRouted?.(cells, -stride, routes, strideShift, view, 0)).toBe(
+                  samples.length,
+                )
                 expect(cells).toEqual(plain)
               }
             }),

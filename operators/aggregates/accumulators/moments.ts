@@ -50,7 +50,7 @@ function addRouted(
   cells: Float64Array,
   base: number,
   routes: Int32Array,
-  stride: number,
+  strideShift: number,
   view: SampleView,
   from: number,
 ): number {
@@ -67,7 +67,7 @@ function addRouted(
     const value = values[valuesAt + i]!
     // Finite less itself is 0; an infinity or NaN gives NaN.
     if (!(route > 0 && value - value === 0)) break
-    update(cells, (base + Math.imul(route, stride)) | 0, value)
+    update(cells, (base + (route << strideShift)) | 0, value)
   }
   return i
 }

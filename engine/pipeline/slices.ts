@@ -38,6 +38,7 @@ export class Slices {
   readonly held: Float64Array
   /** Slots written to since the last snapshot: marking per slot instead of per sample keeps the hot loop clean. */
   readonly touched: Uint8Array
+  #oldestTouched = NONE
 
   constructor(slots: number, stride: number) {
     this.slots = slots
@@ -82,7 +83,15 @@ export class Slices {
     assert(slot >= 0 && slot < this.slots, 'a slice that gets samples has a slot', slice, this.floorSlice)
     this.held[slot] = slice
     this.touched[slot] = 1
+    if (slice < this.#oldestTouched) this.#oldestTouched = slice
     return this.baseOf(slot)
+  }
+
+  /** Oldest slice that got samples since this was last asked, or Infinity. */
+  takeOldestTouched(): number {
+    const slice = this.#oldestTouched
+    this.#oldestTouched = NONE
+    return slice
   }
 
   /** Oldest slice with samples, or Infinity. */

@@ -1,10 +1,11 @@
 /**
- * From the slices of a window to a table of aggregates: rows in byte order of their group keys, slices merged oldest to
- * newest, rows without samples absent. The result does not depend on when or why the window fires.
+ * From the slices of a window to a table of aggregates: rows in byte order of their group keys, slices merged in their
+ * order, rows without samples absent. The result does not depend on when or why the window fires.
  */
 import type { Slicing } from '../contract/plugins.ts'
 import type { ResultTable } from './entry-writer.ts'
 import type { RowLayout } from './row-layout.ts'
+import { FOLDED_SLICES_MIN, mergeRows, SliceFolds } from './slice-folds.ts'
 import type { Slices } from './slices.ts'
 
 export class WindowFiring implements ResultTable {
@@ -19,20 +20,31 @@ export class WindowFiring implements ResultTable {
   /** State rows of the table's rows. */
   rows: Int32Array = new Int32Array(0)
   #merged: Float64Array = new Float64Array(0)
+  /** Of windows of many slices. */
+  readonly #folds: SliceFolds | null
 
   constructor(layout: RowLayout, slices: Slices, slicing: Slicing, scoreColumns: number) {
     this.#layout = layout
     this.#slices = slices
     this.#slicing = slicing
     this.columnCount = layout.columns.length + scoreColumns
+    const span = slicing.sizeMs / slicing.sliceMs
+    this.#folds = span < FOLDED_SLICES_MIN ? null : new SliceFolds(layout, slices, span)
   }
 
   /** Fills the table for the window that starts at `startMs`. `order`: all state rows, by group key. */
   fill(startMs: number, order: Int32Array): void {
     this.#ensure(order.length)
     this.rowCount = 0
-    const slices = this.#slices
     const first = startMs / this.#slicing.sliceMs
+    if (this.#folds !== null) {
+      this.#folds.fold(first)
+      this.#finish(this.#folds.cells, 0, order)
+    } else this.#fillSliceBySlice(first, order)
+  }
+
+  #fillSliceBySlice(first: number, order: Int32Array): void {
+    const slices = this.#slices
     const end = first + this.#slicing.sizeMs / this.#slicing.sliceMs
     let live = 0
     let source = slices.cells.data
@@ -65,21 +77,7 @@ export class WindowFiring implements ResultTable {
   }
 
   #merge(base: number): void {
-    const { accumulators, lanes, stride } = this.#layout
-    const merged = this.#merged
-    const data = this.#slices.cells.data
-    const length = this.#slices.rows * stride
-    for (let at = 0; at < length; at += stride) {
-      const laterAt = base + at
-      if (data[laterAt] === 0) continue
-      if (merged[at] === 0) {
-        for (let cell = 0; cell < stride; cell++) merged[at + cell] = data[laterAt + cell]!
-        continue
-      }
-      for (let k = 0; k < accumulators.length; k++) {
-        accumulators[k]!.merge(merged, at + lanes[k]!, data, laterAt + lanes[k]!)
-      }
-    }
+    mergeRows(this.#layout, this.#slices.rows, this.#merged, 0, this.#slices.cells.data, base)
   }
 
   #finish(source: Float64Array, base: number, order: Int32Array): void {

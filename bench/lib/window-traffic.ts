@@ -1,6 +1,6 @@
 /**
- * Metric samples for ring-window: every series sends one sample a second of event time, in scrape order. A prepared
- * record batch is copied in and stamped, as the log writer does; the other end is the real Chain. Checksums are over the
+ * Metric samples for the benchmarks of windows: every series sends one sample a second of event time, in scrape order.
+ * A prepared record batch is copied in and stamped, as the log writer does; the other end is the real Chain. Checksums are over the
  * bytes the chain emits, so that no window can be left out.
  */
 import { crc32 } from 'node:zlib'
@@ -8,24 +8,21 @@ import { sealBatch } from '../../engine/batch/batch-encoder.ts'
 import { BatchView } from '../../engine/batch/batch-view.ts'
 import * as batch from '../../engine/batch/layout.ts'
 import type { PipelinePlan } from '../../engine/contract/plan.ts'
-import type { Registry } from '../../engine/contract/plugins.ts'
 import { RECORD_SAMPLES } from '../../engine/contract/samples.ts'
 import { Chain } from '../../engine/pipeline/chain.ts'
 import { Doorbell } from '../../engine/ring/doorbell.ts'
 import { RingConsumer, RingProducer } from '../../engine/ring/spsc-ring.ts'
 import { assert } from '../../engine/util/assert.ts'
 import { Prng } from '../../engine/util/prng.ts'
-import { momentsAccumulator } from '../../operators/aggregates/accumulators/moments.ts'
-import { countPlugin } from '../../operators/aggregates/count.ts'
-import { maxPlugin } from '../../operators/aggregates/max.ts'
-import { minPlugin } from '../../operators/aggregates/min.ts'
-import { standardDeviationPlugin } from '../../operators/aggregates/standard-deviation.ts'
-import { sumPlugin } from '../../operators/aggregates/sum.ts'
+import { registry } from '../../operators/registry.ts'
 
-export interface WindowTraffic {
+export interface WindowTraffic extends WindowShape {
   readonly ring: SharedArrayBuffer
   readonly wakes: SharedArrayBuffer
   readonly room: SharedArrayBuffer
+}
+
+export interface WindowShape {
   /** The first round warms up. */
   readonly rounds: number
   readonly framesARound: number
@@ -33,6 +30,9 @@ export interface WindowTraffic {
   readonly samplesAFrame: number
   readonly series: number
   readonly sizeMs: number
+  /** Equal to the size: tumbling. A divisor of it otherwise. */
+  readonly everyMs: number
+  readonly aggregates: readonly string[]
 }
 
 export interface WindowTally {
@@ -79,7 +79,7 @@ export function consumeIntoChain(traffic: WindowTraffic): WindowTally[] {
 }
 
 /** The chain alone, on one thread: stamps a batch in memory and takes it. */
-export function chainAlone(traffic: Omit<WindowTraffic, 'ring' | 'wakes' | 'room'>): WindowTally[] {
+export function chainAlone(traffic: WindowShape): WindowTally[] {
   const { framesARound, samplesAFrame, series } = traffic
   const bytes = preparedBatch(samplesAFrame, series)
   const f64 = new Float64Array(bytes.buffer)
@@ -93,14 +93,11 @@ export function chainAlone(traffic: Omit<WindowTraffic, 'ring' | 'wakes' | 'room
   })
 }
 
-function tallyRounds(
-  traffic: Pick<WindowTraffic, 'rounds' | 'sizeMs'>,
-  run: (chain: Chain) => void,
-): WindowTally[] {
+function tallyRounds(traffic: WindowShape, run: (chain: Chain) => void): WindowTally[] {
   let checksum = 0
   let entries = 0
   const chain = new Chain({
-    plan: planOf(traffic.sizeMs),
+    plan: planOf(traffic),
     registry,
     partition: 0,
     labelsOf: (seriesId) => ({ __name__: 'load', host: `host-${seriesId}` }),
@@ -129,34 +126,26 @@ function tallyRounds(
   return tallies
 }
 
-function planOf(sizeMs: number): PipelinePlan {
-  const aggregates = ['count', 'sum', 'standardDeviation', 'min', 'max']
+function planOf({ sizeMs, everyMs, aggregates }: WindowShape): PipelinePlan {
   return {
     plan: 1,
-    name: 'ring-window',
+    name: 'windows',
     topic: { name: 'metrics', partitions: 1, partitionBy: null },
     where: [],
     groupBy: ['host'],
     disorderMs: 5_000,
     idleMs: 15_000,
-    window: { kind: 'tumbling', options: { sizeMs }, sizeMs, everyMs: sizeMs, sliceMs: sizeMs },
+    window: {
+      kind: everyMs === sizeMs ? 'tumbling' : 'sliding',
+      options: {},
+      sizeMs,
+      everyMs,
+      sliceMs: everyMs,
+    },
     aggregates: aggregates.map((kind) => ({ name: kind, kind, options: { of: 'population' } })),
     detectors: [],
     sinks: [],
   }
-}
-
-const registry: Registry = {
-  windows: new Map(),
-  accumulators: new Map([[momentsAccumulator.kind, momentsAccumulator]]),
-  aggregates: new Map(
-    [countPlugin, sumPlugin, standardDeviationPlugin, minPlugin, maxPlugin].map((plugin) => [
-      plugin.kind,
-      plugin as never,
-    ]),
-  ),
-  detectors: new Map(),
-  sinks: new Map(),
 }
 
 function preparedBatch(count: number, series: number): Uint8Array {

@@ -51,6 +51,18 @@ export interface Accumulator {
   ): number
   /** Merges a LATER slice's cells into an earlier one's (in place). Neither may be empty. Deterministic. */
   merge(into: Float64Array, intoAt: number, later: Float64Array, laterAt: number): void
+  /**
+   * A shortcut for rows made of this accumulator alone, `stride` cells apart: each of `rows` rows merged as `merge` does,
+   * or copied where only the later holds samples. The same cells, bit by bit.
+   */
+  mergeRows?(
+    into: Float64Array,
+    intoBase: number,
+    later: Float64Array,
+    laterBase: number,
+    rows: number,
+    stride: number,
+  ): void
 }
 
 export interface AggregatePlugin<O = unknown> {

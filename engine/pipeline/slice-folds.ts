@@ -122,6 +122,10 @@ export function mergeRows(
   laterBase: number,
 ): void {
   const { accumulators, lanes, stride } = layout
+  if (accumulators.length === 1 && accumulators[0]!.mergeRows !== undefined) {
+    accumulators[0]!.mergeRows(into, intoBase, later, laterBase, rows, stride)
+    return
+  }
   const length = rows * stride
   for (let at = 0; at < length; at += stride) {
     const intoAt = intoBase + at

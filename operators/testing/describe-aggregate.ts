@@ -191,6 +191,30 @@ export function describeAggregate<O>(contract: AggregateContract<O>): void {
         })
       }
 
+      if (accumulator.mergeRows !== undefined) {
+        it('merges rows as it merges one, and copies where only the later holds samples', () => {
+          fc.assert(
+            fc.property(fc.array(fc.tuple(slicesArbitrary, fc.nat(3)), { maxLength: 5 }), (rows) => {
+              const stride = accumulator.width + 1
+              const into = new Float64Array((rows.length + 1) * stride).fill(7)
+              const later = new Float64Array((rows.length + 1) * stride).fill(8)
+              const expected = into.slice()
+              rows.forEach(([slices, holds], row) => {
+                const at = (row + 1) * stride
+                const older = (holds & 1) === 0 ? cellsOf(accumulator, []) : merged(slices)
+                const newer = (holds & 2) === 0 ? cellsOf(accumulator, []) : merged(slices)
+                into.set(older, at)
+                later.set(newer, at - 1)
+                if (holds === 3) accumulator.merge(older, 0, newer, 0)
+                expected.set(holds === 2 ? newer : older, at)
+              })
+              accumulator.mergeRows?.(into, stride, later, stride - 1, rows.length, stride)
+              expect(into).toEqual(expected)
+            }),
+          )
+        })
+      }
+
       it('keeps nothing outside its cells: copied between any two samples they go on alike', () => {
         fc.assert(
           fc.property(slicesArbitrary, (slices) => {

@@ -26,7 +26,7 @@ const MAX = 6
 /** Cells that aggregates read. */
 export const MOMENTS_CELLS = { count: COUNT, sum: SUM, min: MIN, max: MAX }
 
-export const momentsAccumulator: Accumulator = { kind: MOMENTS, width: 7, add, addRouted, merge }
+export const momentsAccumulator: Accumulator = { kind: MOMENTS, width: 7, add, addRouted, merge, mergeRows }
 
 /** hot */
 function add(
@@ -95,22 +95,46 @@ function merge(into: Float64Array, intoAt: number, later: Float64Array, laterAt:
   const countA = into[intoAt + COUNT]!
   const countB = later[laterAt + COUNT]!
   const count = countA + countB
-  const meanDeviationA = into[intoAt + DEVIATIONS]! / countA
-  const meanDeviationB = later[laterAt + DEVIATIONS]! / countB
+  const deviationsA = into[intoAt + DEVIATIONS]!
+  const deviationsB = later[laterAt + DEVIATIONS]!
+  const meanDeviationA = deviationsA / countA
+  const meanDeviationB = deviationsB / countB
+  const shareB = countB / count
   const referenceA = into[intoAt + REFERENCE]!
   // References first: they are near each other, so their difference is exact where it matters.
   const delta = later[laterAt + REFERENCE]! - referenceA + (meanDeviationB - meanDeviationA)
   const squares =
-    squaredDeviations(into, intoAt) +
-    squaredDeviations(later, laterAt) +
-    delta * delta * ((countA * countB) / count)
+    Math.max(0, into[intoAt + SQUARES]! - deviationsA * meanDeviationA) +
+    Math.max(0, later[laterAt + SQUARES]! - deviationsB * meanDeviationB) +
+    delta * delta * (countA * shareB)
   into[intoAt + COUNT] = count
   into[intoAt + SUM]! += later[laterAt + SUM]!
-  into[intoAt + REFERENCE] = referenceA + meanDeviationA + delta * (countB / count)
+  into[intoAt + REFERENCE] = referenceA + meanDeviationA + delta * shareB
   into[intoAt + DEVIATIONS] = 0
   into[intoAt + SQUARES] = squares
   if (later[laterAt + MIN]! < into[intoAt + MIN]!) into[intoAt + MIN] = later[laterAt + MIN]!
   if (later[laterAt + MAX]! > into[intoAt + MAX]!) into[intoAt + MAX] = later[laterAt + MAX]!
+}
+
+/** hot */
+function mergeRows(
+  into: Float64Array,
+  intoBase: number,
+  later: Float64Array,
+  laterBase: number,
+  rows: number,
+  stride: number,
+): void {
+  let intoAt = intoBase
+  let laterAt = laterBase
+  for (let row = 0; row < rows; row++) {
+    if (later[laterAt + COUNT] !== 0) {
+      if (into[intoAt + COUNT] !== 0) merge(into, intoAt, later, laterAt)
+      else for (let cell = COUNT; cell <= MAX; cell++) into[intoAt + cell] = later[laterAt + cell]!
+    }
+    intoAt += stride
+    laterAt += stride
+  }
 }
 
 /** Sum of squared deviations from the mean; never negative. */

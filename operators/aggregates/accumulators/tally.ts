@@ -6,7 +6,7 @@ export const TALLY = 'tally'
 const COUNT = 0
 const SUM = 1
 
-export const tallyAccumulator: Accumulator = { kind: TALLY, width: 2, add, merge }
+export const tallyAccumulator: Accumulator = { kind: TALLY, width: 2, add, addRouted, merge, mergeRows }
 
 /** hot */
 function add(
@@ -28,7 +28,59 @@ function add(
   }
 }
 
+/** hot */
+function addRouted(
+  cells: Float64Array,
+  base: number,
+  routes: Int32Array,
+  strideShift: number,
+  view: SampleView,
+  from: number,
+): number {
+  const seriesIds = view.seriesIds
+  const idsAt = view.seriesIdsAt
+  const values = view.values
+  const valuesAt = view.valuesAt
+  const known = routes.length
+  const to = view.count
+  let i = from | 0
+  for (; i < to; i++) {
+    const id = seriesIds[idsAt + i]!
+    const route = id >>> 0 < known ? routes[id]! : 0
+    const value = values[valuesAt + i]!
+    // Finite less itself is 0; an infinity or NaN gives NaN.
+    if (!(route > 0 && value - value === 0)) break
+    const cell = (base + (route << strideShift)) | 0
+    cells[cell + COUNT]! += 1
+    cells[cell + SUM]! += value
+  }
+  return i
+}
+
 function merge(into: Float64Array, intoAt: number, later: Float64Array, laterAt: number): void {
   into[intoAt + COUNT]! += later[laterAt + COUNT]!
   into[intoAt + SUM]! += later[laterAt + SUM]!
+}
+
+/** hot */
+function mergeRows(
+  into: Float64Array,
+  intoBase: number,
+  later: Float64Array,
+  laterBase: number,
+  rows: number,
+  stride: number,
+): void {
+  let intoAt = intoBase
+  let laterAt = laterBase
+  for (let row = 0; row < rows; row++) {
+    if (later[laterAt + COUNT] !== 0) {
+      // A sum of -0 alone stays -0.
+      if (into[intoAt + COUNT] === 0) into[intoAt + SUM] = later[laterAt + SUM]!
+      else into[intoAt + SUM]! += later[laterAt + SUM]!
+      into[intoAt + COUNT]! += later[laterAt + COUNT]!
+    }
+    intoAt += stride
+    laterAt += stride
+  }
 }

@@ -11,6 +11,7 @@ const BENCHES: Readonly<Record<string, () => Promise<{ bench: BenchModule }>>> =
   'parse-line-protocol': () => import('./parse-line-protocol.ts'),
   'ring-window': () => import('./ring-window.ts'),
   'sliding-window': () => import('./sliding-window.ts'),
+  'many-series': () => import('./many-series.ts'),
   'log-append': () => import('./log-append.ts'),
   'end-to-end': () => import('./end-to-end.ts'),
   'ring-transfer': () => import('./ring-transfer.ts'),

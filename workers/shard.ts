@@ -11,13 +11,11 @@ import { BATCH_BYTES_MAX } from '../engine/batch/layout.ts'
 import { CommitProducer } from '../engine/broker/commit-producer.ts'
 import { Board, type BoardPipeline, PHASE_SHARDS_END } from '../engine/broker/node-board.ts'
 import type { Ledger } from '../engine/contract/entries.ts'
-import type { Labels } from '../engine/contract/samples.ts'
 import * as catalog from '../engine/metrics/catalog.ts'
 import { ThreadMetrics } from '../engine/metrics/thread-metrics.ts'
 import { Chain } from '../engine/pipeline/chain.ts'
 import { Doorbell } from '../engine/ring/doorbell.ts'
 import { RingConsumer, RingProducer } from '../engine/ring/spsc-ring.ts'
-import { decodeSeriesKey } from '../engine/series/series-key.ts'
 import type { LogReader } from '../engine/store/log-contract.ts'
 import { openLogReader } from '../engine/store/log-store.ts'
 import type { StateReader } from '../engine/store/state-contract.ts'
@@ -130,7 +128,7 @@ class ShardThread {
       plan,
       registry,
       partition,
-      labelsOf: (seriesId) => this.#labelsOf(topic.topicId, seriesId),
+      keyOf: (seriesId) => this.#keyOf(topic.topicId, seriesId),
       sink: this.#commits.entriesOf(pipelineId, partition),
       startOffset: this.#log.startOffset(topic.topicId, partition),
     })
@@ -167,10 +165,10 @@ class ShardThread {
     else there.push(seat)
   }
 
-  #labelsOf(topicId: number, seriesId: number): Labels {
+  #keyOf(topicId: number, seriesId: number): Uint8Array {
     const key = this.#log.seriesKey(topicId, seriesId)
     assert(key !== null, 'a series is stored before its samples are seen', topicId, seriesId)
-    return decodeSeriesKey(key)
+    return key
   }
 
   /** True: the ring is empty now. */

@@ -12,6 +12,7 @@ import { RECORD_SAMPLES } from '../../engine/contract/samples.ts'
 import { Chain } from '../../engine/pipeline/chain.ts'
 import { Doorbell } from '../../engine/ring/doorbell.ts'
 import { RingConsumer, RingProducer } from '../../engine/ring/spsc-ring.ts'
+import { encodeSeriesKey } from '../../engine/series/series-key.ts'
 import { assert } from '../../engine/util/assert.ts'
 import { Prng } from '../../engine/util/prng.ts'
 import { registry } from '../../operators/registry.ts'
@@ -100,7 +101,7 @@ function tallyRounds(traffic: WindowShape, run: (chain: Chain) => void): WindowT
     plan: planOf(traffic),
     registry,
     partition: 0,
-    labelsOf: (seriesId) => ({ __name__: 'load', host: `host-${seriesId}` }),
+    keyOf: (seriesId) => encodeSeriesKey({ __name__: 'load', host: `host-${seriesId}` }),
     sink: {
       group: () => {},
       entry: (_kind, _seq, _causeOffset, _eventTimeMs, bytes, length) => {
@@ -126,7 +127,11 @@ function tallyRounds(traffic: WindowShape, run: (chain: Chain) => void): WindowT
   return tallies
 }
 
-function planOf({ sizeMs, everyMs, aggregates }: WindowShape): PipelinePlan {
+export function planOf({
+  sizeMs,
+  everyMs,
+  aggregates,
+}: Pick<WindowShape, 'sizeMs' | 'everyMs' | 'aggregates'>): PipelinePlan {
   return {
     plan: 1,
     name: 'windows',

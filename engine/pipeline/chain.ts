@@ -19,7 +19,6 @@ import type { EntrySink, Ledger } from '../contract/entries.ts'
 import type { PipelinePlan } from '../contract/plan.ts'
 import type { Registry } from '../contract/plugins.ts'
 import {
-  type Labels,
   RECORD_END,
   RECORD_RESUMED,
   RECORD_SAMPLES,
@@ -51,8 +50,8 @@ export interface ChainOptions {
   readonly plan: PipelinePlan
   readonly registry: Registry
   readonly partition: number
-  /** Asked once a series. */
-  readonly labelsOf: (seriesId: number) => Labels
+  /** The canonical key of a series, asked once. The bytes are read during the call only. */
+  readonly keyOf: (seriesId: number) => Uint8Array
   readonly sink: EntrySink
   /** First offset wanted, where the log does not start at 0. */
   readonly startOffset?: number
@@ -116,12 +115,13 @@ export class Chain {
     this.#writer = new EntryWriter(options.sink)
     this.#router = new Router({
       plan,
-      labelsOf: options.labelsOf,
+      keyOf: options.keyOf,
       announce: (groupId, key) => options.sink.group(groupId, key),
     })
     this.#judges = new Judges({ plan, registry, partition, router: this.#router, writer: this.#writer })
-    // Open slices lie between the start of the oldest open window and the newest event time.
-    const slots = Math.floor((plan.window.sizeMs + plan.disorderMs) / plan.window.sliceMs) + 2
+    // Open slices lie between the start of the oldest open window and the newest event time, which is less than the
+    // window's end and the disorder: a sample beyond fires first. Starts lie on the borders of slices.
+    const slots = Math.ceil((plan.window.sizeMs + plan.disorderMs) / plan.window.sliceMs)
     this.#slices = new Slices(slots, this.#layout.stride)
     this.#firing = new WindowFiring(this.#layout, this.#slices, plan.window, this.#judges.scoreColumns)
     const kinds = this.#layout.accumulators.map(({ kind }) => kind).join('+')

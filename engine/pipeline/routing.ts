@@ -5,10 +5,10 @@
  */
 import type { PipelinePlan } from '../contract/plan.ts'
 import type { Labels } from '../contract/samples.ts'
+import { KeyTable } from '../series/key-table.ts'
 import { decodeSeriesKey, groupKey } from '../series/series-key.ts'
 import { Cells } from '../state/cells.ts'
 import { assert } from '../util/assert.ts'
-import { compareBytes } from '../util/bytes.ts'
 import { labelTest } from './matchers.ts'
 
 /** Routes: a series not decided yet, one that `where` refused, else its row + 1. */
@@ -19,7 +19,8 @@ const SERIES_CAPACITY_MIN = 1_024
 
 export interface RouterOptions {
   readonly plan: PipelinePlan
-  readonly labelsOf: (seriesId: number) => Labels
+  /** The canonical key of a series. */
+  readonly keyOf: (seriesId: number) => Uint8Array
   /** A group was seen for the first time. */
   readonly announce: (groupId: number, key: Uint8Array) => void
 }
@@ -27,21 +28,23 @@ export interface RouterOptions {
 export class Router {
   readonly #groupBy: readonly string[] | null
   readonly #matches: (labels: Labels) => boolean
-  readonly #labelsOf: (seriesId: number) => Labels
+  /** Neither filter nor group looks at labels: a series' own key is its group's. */
+  readonly #isPlain: boolean
+  readonly #keyOf: (seriesId: number) => Uint8Array
   readonly #announce: (groupId: number, key: Uint8Array) => void
   /** Route of a series id. Replaced when it grows. */
   routes: Int32Array = new Int32Array(SERIES_CAPACITY_MIN)
   /** Group id + 1 of each row; 0: no such row. */
   readonly groupIds: Cells = new Cells('groups')
-  rows = 0
-  readonly #rowOfKey = new Map<string, number>()
-  readonly #keys: Uint8Array[] = []
+  /** Group keys; a group's number there is its row. */
+  readonly #keys = new KeyTable()
   #order: Int32Array = new Int32Array(0)
 
   constructor(options: RouterOptions) {
     this.#groupBy = options.plan.groupBy
     this.#matches = labelTest(options.plan.where)
-    this.#labelsOf = options.labelsOf
+    this.#isPlain = options.plan.groupBy === null && options.plan.where.length === 0
+    this.#keyOf = options.keyOf
     this.#announce = options.announce
   }
 
@@ -51,10 +54,20 @@ export class Router {
     if (seriesId >= this.routes.length) this.#grow(seriesId + 1)
     const known = this.routes[seriesId]!
     if (known !== ROUTE_UNKNOWN) return known
-    const labels = this.#labelsOf(seriesId)
-    const route = this.#matches(labels) ? this.#rowFor(groupKey(labels, this.#groupBy)) + 1 : ROUTE_FILTERED
+    const route = this.#decide(this.#keyOf(seriesId))
     this.routes[seriesId] = route
     return route
+  }
+
+  #decide(key: Uint8Array): number {
+    if (this.#isPlain) return this.#rowFor(key) + 1
+    const labels = decodeSeriesKey(key)
+    if (!this.#matches(labels)) return ROUTE_FILTERED
+    return this.#rowFor(this.#groupBy === null ? key : groupKey(labels, this.#groupBy)) + 1
+  }
+
+  get rows(): number {
+    return this.#keys.size
   }
 
   groupIdOf(row: number): number {
@@ -62,7 +75,7 @@ export class Router {
   }
 
   labelsOfRow(row: number): Labels {
-    return decodeSeriesKey(this.#keys[row]!)
+    return decodeSeriesKey(this.#keys.keyOf(row))
   }
 
   /** All rows in byte order of their group keys. New rows are merged in when asked. */
@@ -76,27 +89,19 @@ export class Router {
     for (let row = 0; row < rows; row++) {
       const groupId = this.groupIdOf(row)
       assert(groupId >= 0, 'a restored row has its group', row)
-      // The caller may hand out the same buffer each time.
-      this.#addRow(groupKeyOf(groupId).slice())
+      const placed = this.#keys.intern(groupKeyOf(groupId))
+      assert(placed === row, 'each row has a group of its own', row, groupId)
     }
   }
 
   #rowFor(key: Uint8Array): number {
-    const row = this.#rowOfKey.get(keyText(key))
-    if (row !== undefined) return row
-    const fresh = this.#addRow(key)
-    const groupId = fresh
+    const before = this.rows
+    const row = this.#keys.intern(key)
+    if (row < before) return row
     this.groupIds.ensure(this.rows)
-    this.groupIds.data[fresh] = groupId + 1
-    this.groupIds.mark(fresh)
-    this.#announce(groupId, key)
-    return fresh
-  }
-
-  #addRow(key: Uint8Array): number {
-    const row = this.rows++
-    this.#rowOfKey.set(keyText(key), row)
-    this.#keys.push(key)
+    this.groupIds.data[row] = row + 1
+    this.groupIds.mark(row)
+    this.#announce(row, key)
     return row
   }
 
@@ -113,20 +118,14 @@ export class Router {
     const old = this.#order
     const fresh: number[] = []
     for (let row = old.length; row < this.rows; row++) fresh.push(row)
-    fresh.sort((a, b) => compareBytes(keys[a]!, keys[b]!))
+    fresh.sort((a, b) => keys.compare(a, b))
     const merged = new Int32Array(this.rows)
     let i = 0
     let j = 0
     for (let k = 0; k < merged.length; k++) {
-      const takeOld =
-        j === fresh.length || (i < old.length && compareBytes(keys[old[i]!]!, keys[fresh[j]!]!) < 0)
+      const takeOld = j === fresh.length || (i < old.length && keys.compare(old[i]!, fresh[j]!) < 0)
       merged[k] = takeOld ? old[i++]! : fresh[j++]!
     }
     return merged
   }
-}
-
-/** Bytes as map key: one char a byte. */
-function keyText(key: Uint8Array): string {
-  return Buffer.from(key.buffer, key.byteOffset, key.length).toString('latin1')
 }

@@ -8,6 +8,9 @@ import type { RowLayout } from './row-layout.ts'
 import { FOLDED_SLICES_MIN, mergeRows, SliceFolds } from './slice-folds.ts'
 import type { Slices } from './slices.ts'
 
+/** Rows finished column by column before the next ones: with a million rows in key order, each is fetched once. */
+const ROWS_A_CHUNK = 256
+
 export class WindowFiring implements ResultTable {
   readonly #layout: RowLayout
   readonly #slices: Slices
@@ -89,11 +92,14 @@ export class WindowFiring implements ResultTable {
       if (source[base + row * stride] !== 0) rows[rowCount++] = row
     }
     this.rowCount = rowCount
-    for (let c = 0; c < columns.length; c++) {
-      const { finish, lane } = columns[c]!
-      const to = c * this.capacity
-      const from = base + lane
-      for (let j = 0; j < rowCount; j++) this.cells[to + j] = finish(source, from + rows[j]! * stride)
+    for (let first = 0; first < rowCount; first += ROWS_A_CHUNK) {
+      const end = Math.min(first + ROWS_A_CHUNK, rowCount)
+      for (let c = 0; c < columns.length; c++) {
+        const { finish, lane } = columns[c]!
+        const to = c * this.capacity
+        const from = base + lane
+        for (let j = first; j < end; j++) this.cells[to + j] = finish(source, from + rows[j]! * stride)
+      }
     }
   }
 

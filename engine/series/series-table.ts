@@ -4,15 +4,15 @@
  * have one id whatever order they were sent in; the number of series never passes `limit`; an id's key never changes.
  * It never decides log ids or partitions.
  *
- * Interning is the rare path (a Map over the canonical key, whose string hash is seeded, so chosen labels cannot make it
- * slow). Decoders that see the same bytes again and again keep them in `aliases`.
+ * Interning is the rare path: decoders that see the same bytes again and again keep them in `aliases`.
  */
 import type { Labels } from '../contract/samples.ts'
 import { assert } from '../util/assert.ts'
 import { AliasTable } from './alias-table.ts'
+import { KEY_UNKNOWN, KeyTable } from './key-table.ts'
 import { decodeSeriesKey, encodeSeriesKey, SERIES_KEY_BYTES_MAX } from './series-key.ts'
 
-/** A Map holds no more. */
+/** Of a table; routes and rows take a dozen bytes a series in each thread. */
 export const SERIES_LIMIT_MAX = 2 ** 24
 
 /** The series limit is reached, or the log writer refused the series. */
@@ -32,11 +32,8 @@ export interface NewSeries {
 export class SeriesTable {
   readonly limit: number
   readonly aliases: AliasTable
-  readonly #ids = new Map<string, number>()
+  readonly #keys = new KeyTable()
   readonly #refused = new Set<number>()
-  /** Canonical keys end to end; key i is [#ends[i − 1], #ends[i]). */
-  #keys = new Uint8Array(4_096)
-  #ends = new Float64Array(64)
   #handedOver = 0
 
   constructor(options: { readonly limit: number }) {
@@ -48,7 +45,7 @@ export class SeriesTable {
 
   /** Series seen, refused ones included. */
   get size(): number {
-    return this.#ids.size
+    return this.#keys.size
   }
 
   /** The local id, SERIES_OVER_LIMIT or SERIES_KEY_TOO_LONG. */
@@ -59,21 +56,16 @@ export class SeriesTable {
   /** `intern` for a canonical key; its bytes are copied. */
   internKey(key: Uint8Array): number {
     if (key.length > SERIES_KEY_BYTES_MAX) return SERIES_KEY_TOO_LONG
-    const text = keyText(key)
-    const known = this.#ids.get(text)
-    if (known !== undefined) return this.#refused.has(known) ? SERIES_OVER_LIMIT : known
-    const id = this.#ids.size
-    if (id >= this.limit) return SERIES_OVER_LIMIT
-    this.#append(id, key)
-    this.#ids.set(text, id)
-    return id
+    const known = this.#keys.find(key)
+    if (known !== KEY_UNKNOWN) return this.#refused.has(known) ? SERIES_OVER_LIMIT : known
+    return this.size >= this.limit ? SERIES_OVER_LIMIT : this.#keys.intern(key)
   }
 
   /** Like `internKey`, but makes no series: SERIES_UNKNOWN instead. */
   find(key: Uint8Array): number {
     if (key.length > SERIES_KEY_BYTES_MAX) return SERIES_KEY_TOO_LONG
-    const known = this.#ids.get(keyText(key))
-    if (known === undefined) return SERIES_UNKNOWN
+    const known = this.#keys.find(key)
+    if (known === KEY_UNKNOWN) return SERIES_UNKNOWN
     return this.#refused.has(known) ? SERIES_OVER_LIMIT : known
   }
 
@@ -89,8 +81,7 @@ export class SeriesTable {
 
   /** The canonical key. A view of bytes that never change. */
   keyOf(localId: number): Uint8Array {
-    assert(localId >= 0 && localId < this.size, 'a local id was given out by this table', localId, this.size)
-    return this.#keys.subarray(localId === 0 ? 0 : this.#ends[localId - 1]!, this.#ends[localId]!)
+    return this.#keys.keyOf(localId)
   }
 
   labelsOf(localId: number): Labels {
@@ -104,27 +95,4 @@ export class SeriesTable {
     // Aliases hold ids without asking again; refusals are rare and aliases are a cache.
     this.aliases.clear()
   }
-
-  #append(id: number, key: Uint8Array): void {
-    const from = id === 0 ? 0 : this.#ends[id - 1]!
-    const to = from + key.length
-    if (to > this.#keys.length) {
-      // Views given out keep the old bytes alive, and those are the same.
-      const larger = new Uint8Array(Math.max(this.#keys.length * 2, to))
-      larger.set(this.#keys)
-      this.#keys = larger
-    }
-    if (id === this.#ends.length) {
-      const larger = new Float64Array(id * 2)
-      larger.set(this.#ends)
-      this.#ends = larger
-    }
-    this.#keys.set(key, from)
-    this.#ends[id] = to
-  }
-}
-
-/** One character a byte: distinct keys have distinct texts. */
-function keyText(key: Uint8Array): string {
-  return Buffer.from(key.buffer, key.byteOffset, key.length).toString('latin1')
 }

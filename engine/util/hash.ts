@@ -12,3 +12,23 @@ export function mix32(hash: number): number {
   h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35)
   return h ^ (h >>> 16)
 }
+
+/** 32 bits over all bytes, four at a time (MurmurHash3 x86_32, Appleby, public domain), with a seed. */
+export function hashBytes(bytes: Uint8Array, seed: number): number {
+  let hash = seed
+  const whole = bytes.length & ~3
+  for (let i = 0; i < whole; i += 4) {
+    const word = bytes[i]! | (bytes[i + 1]! << 8) | (bytes[i + 2]! << 16) | (bytes[i + 3]! << 24)
+    hash ^= scrambled(word)
+    hash = (hash << 13) | (hash >>> 19)
+    hash = (Math.imul(hash, 5) + 0xe6546b64) | 0
+  }
+  let rest = 0
+  for (let i = bytes.length - 1; i >= whole; i--) rest = (rest << 8) | bytes[i]!
+  return mix32(hash ^ scrambled(rest) ^ bytes.length)
+}
+
+function scrambled(word: number): number {
+  const k = Math.imul(word, 0xcc9e2d51)
+  return Math.imul((k << 15) | (k >>> 17), 0x1b873593)
+}

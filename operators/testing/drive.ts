@@ -179,7 +179,7 @@ export class Drive {
       plan: this.#plan,
       registry: this.#registry,
       partition: PARTITION,
-      labelsOf: (seriesId) => this.#labels[seriesId]!,
+      keyOf: (seriesId) => encodeSeriesKey(this.#labels[seriesId]!),
       sink: {
         group: (groupId, key) => {
           this.groups[groupId] = key.slice()

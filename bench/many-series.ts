@@ -1,0 +1,168 @@
+/**
+ * A million series, one sample each in random order, through the real Chain: tumbling windows of a minute with count, sum,
+ * standard deviation, min and max. `samplesPerSecond`: adding and firing, once every series is known. `bytesPerSeries`:
+ * what the process grew by for a series, all told (routes, keys, rows, output), between an empty chain and a warm one.
+ * `newSeriesPerSecond`: the first sight of a series, its labels decoded and its group made.
+ */
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { crc32 } from 'node:zlib'
+import { sealBatch } from '../engine/batch/batch-encoder.ts'
+import { BatchView } from '../engine/batch/batch-view.ts'
+import * as batch from '../engine/batch/layout.ts'
+import { RECORD_SAMPLES } from '../engine/contract/samples.ts'
+import { Chain } from '../engine/pipeline/chain.ts'
+import { encodeSeriesKey } from '../engine/series/series-key.ts'
+import { assert } from '../engine/util/assert.ts'
+import { Prng } from '../engine/util/prng.ts'
+import { registry } from '../operators/registry.ts'
+import type { BenchModule, Figure } from './lib/bench.ts'
+import { median } from './lib/measure.ts'
+import { planOf } from './lib/window-traffic.ts'
+
+const SAMPLES_A_BATCH = 2_500
+const SIZE_MS = 60_000
+const START_MS = 1_700_000_040_000
+const SEED = 7
+const ROUNDS = 5
+/** Samples of each series in a window, on average. */
+const SAMPLES_A_SERIES = 10
+const AGGREGATES = ['count', 'sum', 'standardDeviation', 'min', 'max']
+
+export const bench: BenchModule = {
+  name: 'many-series',
+  figures: ['samplesPerSecond', 'newSeriesPerSecond', 'bytesPerSeries'],
+  run({ smoke }) {
+    return Promise.resolve(run(smoke ? 20_000 : 1_000_000))
+  },
+}
+
+function run(series: number): readonly Figure[] {
+  const collect = garbageCollector()
+  // Made before the first measurement of memory: they are not the chain's.
+  const random = batches(series, (prng) => prng.below(series))
+  const keys = Array.from({ length: series }, (_, id) =>
+    encodeSeriesKey({ __name__: 'load', host: `host-${id}` }),
+  )
+  collect()
+  const beforeBytes = process.memoryUsage().rss
+  let checksum = 0
+  let entries = 0
+  const chain = new Chain({
+    plan: planOf({ sizeMs: SIZE_MS, everyMs: SIZE_MS, aggregates: AGGREGATES }),
+    registry,
+    partition: 0,
+    keyOf: (id) => keys[id]!,
+    sink: {
+      group: () => {},
+      entry: (_kind, _seq, _causeOffset, _eventTimeMs, bytes, length) => {
+        checksum = crc32(bytes.subarray(0, length), checksum)
+        entries++
+      },
+    },
+  })
+  let next = 0
+  const feed = new Feed(chain)
+  const first = secondsOf(() =>
+    feed.window(
+      batches(series, () => next++),
+      START_MS,
+    ),
+  )
+  // The second window fires the first and warms up.
+  feed.window(random, START_MS + SIZE_MS)
+  collect()
+  const bytes = process.memoryUsage().rss - beforeBytes
+  const rates: number[] = []
+  const samples = series * SAMPLES_A_SERIES
+  for (let round = 0; round < ROUNDS; round++) {
+    const startMs = START_MS + (round + 2) * SIZE_MS
+    const seconds = secondsOf(() => {
+      for (let pass = 0; pass < SAMPLES_A_SERIES; pass++) feed.window(random, startMs)
+    })
+    rates.push(samples / seconds)
+  }
+  assert(chain.groupCount === series, 'every series has a group', chain.groupCount)
+  const params = {
+    series,
+    order: 'random',
+    window: '1m',
+    aggregates: AGGREGATES,
+    samplesARound: samples,
+    seed: SEED,
+  }
+  const sum = `${entries}:${(checksum >>> 0).toString(16)}`
+  const figure = (name: string, value: number, unit: string): Figure => {
+    return { figure: name, value: Math.round(value), unit, params, checksum: sum }
+  }
+  return [
+    figure('samplesPerSecond', median(rates), 'samples/s'),
+    figure('newSeriesPerSecond', series / first, 'series/s'),
+    figure('bytesPerSeries', bytes / series, 'bytes'),
+  ]
+}
+
+/** Feeds prepared batches, stamped with the next offset and one event time. */
+class Feed {
+  readonly #chain: Chain
+  #offset = 0
+
+  constructor(chain: Chain) {
+    this.#chain = chain
+  }
+
+  window(prepared: readonly Uint8Array[], timeMs: number): void {
+    for (const bytes of prepared) {
+      const view = new BatchView(bytes.buffer as ArrayBuffer)
+      const f64 = new Float64Array(bytes.buffer)
+      f64[batch.BASE_OFFSET_AT >> 3] = this.#offset
+      f64[batch.MIN_TIMESTAMP_AT >> 3] = timeMs
+      f64[batch.MAX_TIMESTAMP_AT >> 3] = timeMs
+      f64[batch.APPENDED_AT >> 3] = timeMs
+      const at = batch.timestampsAt() >> 3
+      f64.fill(timeMs, at, at + SAMPLES_A_BATCH)
+      this.#chain.process(view.point(0))
+      this.#offset += SAMPLES_A_BATCH
+    }
+  }
+}
+
+/** Batches of as many samples as there are series. */
+function batches(series: number, idOf: (prng: Prng) => number): readonly Uint8Array[] {
+  const prng = new Prng(SEED)
+  return Array.from({ length: Math.ceil(series / SAMPLES_A_BATCH) }, () => {
+    const bytes = new Uint8Array(batch.batchBytes(SAMPLES_A_BATCH))
+    const values = new Float64Array(bytes.buffer, batch.valuesAt(SAMPLES_A_BATCH), SAMPLES_A_BATCH)
+    const ids = new Int32Array(bytes.buffer, batch.seriesIdsAt(SAMPLES_A_BATCH), SAMPLES_A_BATCH)
+    for (let i = 0; i < SAMPLES_A_BATCH; i++) {
+      values[i] = 100 + 10 * prng.normal()
+      ids[i] = idOf(prng)
+    }
+    sealBatch(bytes, new DataView(bytes.buffer), {
+      kind: RECORD_SAMPLES,
+      topicId: 0,
+      partition: 0,
+      baseOffset: 0,
+      count: SAMPLES_A_BATCH,
+      minTimestampMs: 0,
+      maxTimestampMs: 0,
+      appendedMs: 0,
+      producerId: 0,
+      producerEpoch: 0,
+      baseSequence: -1,
+    })
+    return bytes
+  })
+}
+
+function secondsOf(work: () => void): number {
+  const start = performance.now()
+  work()
+  return (performance.now() - start) / 1000
+}
+
+/** Memory is compared after a collection, else garbage would count as state. */
+function garbageCollector(): () => void {
+  setFlagsFromString('--expose-gc')
+  return runInNewContext('gc') as () => void
+}

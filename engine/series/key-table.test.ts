@@ -1,0 +1,48 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { compareBytes } from '../util/bytes.ts'
+import { KEY_UNKNOWN, KeyTable } from './key-table.ts'
+
+const keyArbitrary = fc.oneof(
+  fc.uint8Array({ maxLength: 4 }),
+  fc.uint8Array({ maxLength: 40 }),
+  fc.nat(500).map((n) => new TextEncoder().encode(`load\u{7f}host-${n}`)),
+)
+
+describe('a table of keys', () => {
+  it('agrees with a map of strings, as it grows', () => {
+    fc.assert(
+      fc.property(fc.array(keyArbitrary, { maxLength: 600 }), (keys) => {
+        const table = new KeyTable()
+        const map = new Map<string, number>()
+        for (const key of keys) {
+          const text = key.join()
+          expect(table.find(key)).toBe(map.get(text) ?? KEY_UNKNOWN)
+          if (!map.has(text)) map.set(text, map.size)
+          expect(table.intern(key)).toBe(map.get(text))
+          expect(table.size).toBe(map.size)
+        }
+        for (const key of keys) expect(table.keyOf(table.find(key))).toEqual(key)
+      }),
+    )
+  })
+
+  it('compares keys by their bytes', () => {
+    fc.assert(
+      fc.property(keyArbitrary, keyArbitrary, (a, b) => {
+        const table = new KeyTable()
+        const order = table.compare(table.intern(a), table.intern(b))
+        expect(Math.sign(order)).toBe(Math.sign(compareBytes(a, b)))
+      }),
+    )
+  })
+
+  it('keeps the bytes and not the array it was given', () => {
+    const table = new KeyTable()
+    const key = Uint8Array.of(1, 2, 3)
+    const id = table.intern(key)
+    key.fill(9)
+    expect(table.keyOf(id)).toEqual(Uint8Array.of(1, 2, 3))
+    expect(table.find(key)).toBe(KEY_UNKNOWN)
+  })
+})

@@ -33,6 +33,8 @@ export class Placement {
   routedCount = 0
   filteredCount = 0
   nonFiniteCount = 0
+  /** Keeps the loads that fetch rows ahead from being optimised away; nobody reads it. */
+  fetched = 0
 
   /** A record batch of `count` samples follows. */
   begin(count: number): void {

@@ -14,30 +14,40 @@ const VALUE_MARK = 0xfe
 export const SERIES_KEY_BYTES_MAX = 4_096
 
 const encoder = new TextEncoder()
+// biome-ignore lint/suspicious/noControlCharactersInRegex: all of ASCII is meant.
+const ASCII = /^[\x00-\x7f]*$/
+/** Keys are written here first; one a thread. */
+let scratch = Buffer.alloc(1_024)
 
 export function encodeSeriesKey(labels: Labels): Uint8Array {
-  const name = encoder.encode(Object.hasOwn(labels, NAME_LABEL) ? labels[NAME_LABEL] : '')
-  const pairs: [Uint8Array, Uint8Array][] = []
-  let length = name.length
-  for (const [label, value] of Object.entries(labels)) {
-    if (label === NAME_LABEL || value === '') continue
-    const pair: [Uint8Array, Uint8Array] = [encoder.encode(label), encoder.encode(value)]
-    length += pair[0].length + pair[1].length + 2
-    pairs.push(pair)
+  const metric = Object.hasOwn(labels, NAME_LABEL) ? labels[NAME_LABEL]! : ''
+  const names: string[] = []
+  let units = metric.length
+  for (const name of Object.keys(labels)) {
+    const value = labels[name]!
+    if (name === NAME_LABEL || value === '') continue
+    names.push(name)
+    units += name.length + value.length
   }
-  pairs.sort((a, b) => compareBytes(a[0], b[0]))
-  const key = new Uint8Array(length)
-  key.set(name, 0)
-  let at = name.length
-  for (const [label, value] of pairs) {
-    key[at++] = LABEL_MARK
-    key.set(label, at)
-    at += label.length
-    key[at++] = VALUE_MARK
-    key.set(value, at)
-    at += value.length
+  if (names.length > 1) sortByBytes(names)
+  // A UTF-16 unit takes at most three bytes of UTF-8.
+  const bytesMax = units * 3 + names.length * 2
+  if (bytesMax > scratch.length) scratch = Buffer.alloc(bytesMax * 2)
+  let at = scratch.write(metric, 0)
+  for (const name of names) {
+    scratch[at++] = LABEL_MARK
+    at += scratch.write(name, at)
+    scratch[at++] = VALUE_MARK
+    at += scratch.write(labels[name]!, at)
   }
-  return key
+  // Not `slice`: a Buffer's copies are Buffers.
+  return new Uint8Array(scratch.subarray(0, at))
+}
+
+function sortByBytes(names: string[]): void {
+  // Units and bytes of ASCII have the same order; of surrogates they have not.
+  if (names.every((name) => ASCII.test(name))) names.sort()
+  else names.sort((a, b) => compareBytes(encoder.encode(a), encoder.encode(b)))
 }
 
 export function decodeSeriesKey(key: Uint8Array): Record<string, string> {

@@ -274,7 +274,8 @@ export function envExists(path: string): boolean {
   return existsSync(join(path, DATA_FILE))
 }
 
-const DATA_FILE = 'data.mdb'
+export const DATA_FILE = 'data.mdb'
+export const LOCK_FILE = 'lock.mdb'
 /** Of an LMDB meta page: magic after the page header, page size further on (mdb.c, struct MDB_meta). */
 const META_MAGIC = 0xbeefc0de
 const META_MAGIC_AT = 24

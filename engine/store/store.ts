@@ -7,6 +7,7 @@ import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { MillraceError } from '../contract/errors.ts'
 import { type Clock, systemClock } from '../util/clock.ts'
+import { createEnv, removeDrafts } from './create-env.ts'
 import { prepareDirectory } from './directory.ts'
 import { envExists, openEnv, type StoreEnv } from './env.ts'
 import { LOG_FOLDER } from './log-store.ts'
@@ -56,6 +57,7 @@ export async function openStore(options: { readonly dir: string; readonly clock?
   if (!envExists(logPath) && envExists(statePath)) {
     throw mismatch(dir, `${statePath} exists, but ${logPath} does not`)
   }
+  if (!envExists(logPath)) await createEnv(logPath)
   const log = openEnv(logPath, null)
   const opened = [log]
   try {
@@ -63,11 +65,18 @@ export async function openStore(options: { readonly dir: string; readonly clock?
     checkFormat(log, dir)
     const claim = claimLog(log, dir, here, clock)
     try {
-      // Opened only by the owner: what it finds or makes there is nobody else's.
+      const isComplete = log.get(log.meta, COMPLETE_KEY) !== null
+      // Made and opened only by the owner: what it finds there is nobody else's.
+      if (isComplete && !envExists(statePath)) {
+        throw mismatch(dir, 'the log has data, but the state environment is missing')
+      }
+      if (!isComplete) {
+        for (const path of [logPath, statePath]) await createEnv(path)
+        for (const path of [logPath, statePath]) removeDrafts(path)
+      }
       const state = openEnv(statePath, null)
       opened.push(state)
       checkFormat(state, dir)
-      const isComplete = log.get(log.meta, COMPLETE_KEY) !== null
       const identity = agreeOnIdentity(log, state, dir, isComplete)
       const fence = takeFences(log, state, claim.fence)
       const newestMs = verifyOffsets(log, state, dir)

@@ -1,19 +1,29 @@
 /**
- * Makes an environment so that a power loss leaves it whole or not there: LMDB syncs the pages of its file, but neither the
- * file's name nor its directory's, and a file of which only the first page reached the disk is one it refuses. So the
- * environment is made under another name, synced, and then renamed. Only `openStore` calls this, before anything is
- * acknowledged. Two processes may do it at once: the first rename wins, the other uses what it finds.
+ * Makes an environment so that a power loss leaves it whole or not there. LMDB syncs the pages of its file, but neither
+ * the file's name nor its directory's; it refuses a file of which only the first page reached the disk; and lmdb-js kills
+ * the process when LMDB cannot write a new file (a full disk). So the empty file is written here, under another name,
+ * synced, and renamed with its directory. Only `openStore` calls this, before anything is acknowledged. Two processes may
+ * do it at once: the first rename wins, the other uses what it finds.
  */
 import { randomUUID } from 'node:crypto'
-import { closeSync, fsyncSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs'
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { DATA_FILE, envExists, LOCK_FILE, openEnv } from './env.ts'
+import { DATA_FILE, envExists, LOCK_FILE } from './env.ts'
+import { emptyFile } from './page-layout.ts'
 
-/** No dot: lmdb-js takes a path with an extension for a file. */
 const DRAFT = '-draft-'
 
 /** The environment is there when this returns, and stays there. */
-export async function createEnv(path: string): Promise<void> {
+export function createEnv(path: string): void {
   const parent = dirname(path)
   // The parent may have been made a moment ago, by this process or by one that did not live to sync it.
   syncDirectory(dirname(parent))
@@ -24,16 +34,16 @@ export async function createEnv(path: string): Promise<void> {
   }
   const draft = `${path}${DRAFT}${randomUUID()}`
   try {
-    await openEnv(draft, null).close()
-    syncFile(join(draft, DATA_FILE))
+    mkdirSync(draft)
+    writeSynced(join(draft, DATA_FILE), emptyFile())
     syncDirectory(draft)
     // A lock file says nothing without its data file, and a rename takes the place of an empty directory only.
     rmSync(join(path, LOCK_FILE), { force: true })
     renameSync(draft, path)
   } catch (error) {
+    rmSync(draft, { recursive: true, force: true })
     // Another process was first, and may even have removed this draft.
     if (!envExists(path)) throw error
-    rmSync(draft, { recursive: true, force: true })
   }
   syncDirectory(parent)
 }
@@ -46,9 +56,10 @@ export function removeDrafts(path: string): void {
   }
 }
 
-function syncFile(path: string): void {
-  const file = openSync(path, 'r+')
+function writeSynced(path: string, bytes: Uint8Array): void {
+  const file = openSync(path, 'wx')
   try {
+    writeFileSync(file, bytes)
     fsyncSync(file)
   } finally {
     closeSync(file)

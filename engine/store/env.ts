@@ -51,14 +51,19 @@ export class StoreEnv {
 
   table(name: string): Table {
     assert(this.#tables.length < TABLES_MAX, 'a table more than the environment holds', name)
-    const table: Table = this.#root.openDB<Uint8Array, Uint8Array>({
-      name,
-      encoding: 'binary',
-      keyEncoding: 'binary',
-      cache: false,
-    })
-    this.#tables.push(table)
-    return table
+    try {
+      const table: Table = this.#root.openDB<Uint8Array, Uint8Array>({
+        name,
+        encoding: 'binary',
+        keyEncoding: 'binary',
+        cache: false,
+      })
+      this.#tables.push(table)
+      return table
+    } catch (error) {
+      // A new table is a transaction of its own.
+      throw this.#translated(error, 'write')
+    }
   }
 
   /** The token of the store's present owner; 0: nobody has ever owned it. */
@@ -237,8 +242,8 @@ export class StoreEnv {
 
 /** Opens the environment, or says why its file is none. `fence`: null for readers, who never write. */
 export function openEnv(path: string, fence: number | null): StoreEnv {
-  const pageBytes = pageBytesOf(path)
   try {
+    const pageBytes = pageBytesOf(path)
     const root = open<Uint8Array, Uint8Array>({
       path,
       overlappingSync: false,
@@ -255,9 +260,13 @@ export function openEnv(path: string, fence: number | null): StoreEnv {
     }
     return new StoreEnv(path, root, fence)
   } catch (error) {
-    if (!isLmdbError(error)) throw error
-    throw damagedOrFailed(error, `${path} cannot be opened`)
+    throw namedFault(error, `${path} cannot be opened`)
   }
+}
+
+/** An error of LMDB or the system in our words; any other as it is. */
+export function namedFault(error: unknown, what: string): unknown {
+  return error instanceof MillraceError || !isLmdbError(error) ? error : damagedOrFailed(error, what)
 }
 
 /**
@@ -288,7 +297,9 @@ const META_BYTES = 64
  */
 function pageBytesOf(path: string): number {
   if (!envExists(path)) return 0
-  const file = openSync(join(path, DATA_FILE), 'r')
+  // LMDB opens both for writing; lmdb-js kills the process where LMDB cannot.
+  if (existsSync(join(path, LOCK_FILE))) closeSync(openSync(join(path, LOCK_FILE), 'r+'))
+  const file = openSync(join(path, DATA_FILE), 'r+')
   try {
     const meta = Buffer.alloc(META_BYTES)
     const length = readSync(file, meta, 0, META_BYTES, 0)

@@ -55,6 +55,26 @@ export function readRecord(file: string): DiskEvent[] {
   return events
 }
 
+export interface Counts {
+  log: number
+  state: number
+}
+
+/** Steps acknowledged and begun, by the marks among the events. */
+export function countsOf(events: readonly DiskEvent[]): { readonly least: Counts; readonly most: Counts } {
+  const counts = { least: { log: 0, state: 0 }, most: { log: 0, state: 0 } }
+  for (const event of events) count(event, counts)
+  return counts
+}
+
+export function count(event: DiskEvent, counts: { readonly least: Counts; readonly most: Counts }): void {
+  if (event.kind !== 'mark') return
+  const mark = /^(begin|acked) (log|state) (\d+)$/.exec(event.data.toString())
+  if (mark === null) return
+  const which = mark[1] === 'acked' ? counts.least : counts.most
+  which[mark[2] as keyof Counts] = Number(mark[3])
+}
+
 /** One file's bytes: what is certain, and every version of each page since. */
 class FileBytes {
   synced = Buffer.alloc(0)

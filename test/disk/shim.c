@@ -8,6 +8,7 @@
  *   mark TEXT              puts TEXT into the record, in order
  *   fail KIND N ERRNO MODE from now on the Nth call of KIND (write, sync) below ROOT gives ERRNO; ERRNO 0 with KIND write:
  *                          a short write of half the bytes. MODE: once, or always (the Nth and all later ones)
+ *                          N 0: none. When it happens, the file ROOT/hit appears
  *   swallow 1              syncs do nothing and are not recorded (a disk that lies)
  *
  * The record, little-endian, one event after the other:
@@ -116,7 +117,11 @@ static File *fileOf(int fd) {
 static int isDue(Plan *plan) {
   if (plan->at == 0) return 0;
   plan->seen++;
-  return plan->seen == plan->at || (plan->always && plan->seen > plan->at);
+  if (plan->seen < plan->at || (plan->seen > plan->at && !plan->always)) return 0;
+  char hit[PATH_LENGTH_MAX + 8];
+  snprintf(hit, sizeof hit, "%s/hit", root);
+  REAL(close)(REAL(open)(hit, O_WRONLY | O_CREAT, 0644));
+  return 1;
 }
 
 static void control(const char *text, size_t length) {

@@ -60,13 +60,20 @@ export class Asker<Question, Answer> {
   #child: ChildProcess | null = null
   #lines: AsyncIterator<string> | null = null
   #errors = ''
+  #last: Promise<unknown> = Promise.resolve()
 
   constructor(start: () => ChildProcess) {
     this.#start = start
   }
 
-  /** The answer, or how the process ended without one. */
-  async ask(question: Question): Promise<Answer | { readonly died: string }> {
+  /** The answer, or how the process ended without one. Questions wait for each other. */
+  ask(question: Question): Promise<Answer | { readonly died: string }> {
+    const answer = this.#last.then(() => this.#ask(question))
+    this.#last = answer.catch(() => {})
+    return answer
+  }
+
+  async #ask(question: Question): Promise<Answer | { readonly died: string }> {
     const child = this.#child ?? this.#begin()
     child.stdin!.write(`${JSON.stringify(question)}\n`)
     const { value, done } = await this.#lines!.next()

@@ -3,11 +3,11 @@
  * built as a disk may hold them then, and the store must open on them with everything acknowledged by that moment, nothing
  * that was never written, and go on. A run prints its seed; MILLRACE_SEED and MILLRACE_IMAGES set seed and length.
  */
-import { rmSync } from 'node:fs'
+import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import { Prng } from '../../engine/util/prng.ts'
-import { Disk, type DiskEvent, readRecord } from '../disk/record.ts'
+import { type Counts, count, Disk, type DiskEvent, readRecord } from '../disk/record.ts'
 import { Asker, buildShim, compiler, exitOf, scratchDirectory, spawnScript } from '../disk/shim.ts'
 
 const SEED = Number(process.env.MILLRACE_SEED ?? 20_250_103)
@@ -31,10 +31,6 @@ interface Question {
   readonly most: Counts
   readonly reopen: boolean
 }
-interface Counts {
-  log: number
-  state: number
-}
 interface Answer {
   readonly fault: string | null
 }
@@ -45,7 +41,6 @@ async function record(scratch: string, library: string, seed: number, orders = '
   const file = join(scratch, `record-${seed}`)
   rmSync(root, { recursive: true, force: true })
   rmSync(file, { force: true })
-  const { mkdirSync } = await import('node:fs')
   mkdirSync(root)
   const args = [root, join(root, 'data'), String(seed), String(STEPS), String(SESSIONS), orders]
   const child = spawnScript('work-process.mjs', args, { library, root, record: file })
@@ -79,10 +74,7 @@ async function faultsOf(
     for (; seen < moment; seen++) {
       const event = events[seen]!
       disk.see(event)
-      const mark = /^(begin|acked) (log|state) (\d+)$/.exec(
-        event.kind === 'mark' ? event.data.toString() : '',
-      )
-      if (mark !== null) (mark[1] === 'acked' ? least : most)[mark[2] as keyof Counts] = Number(mark[3])
+      count(event, { least, most })
     }
     const dir = join(scratch, 'image')
     rmSync(dir, { recursive: true, force: true })

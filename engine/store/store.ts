@@ -22,13 +22,14 @@ import {
   writeHeartbeat,
 } from './owner.ts'
 import { checkPages } from './page-check.ts'
-import { sealJson, unsealJson } from './sealed.ts'
+import { checkLogRows, checkStateRows } from './row-check.ts'
+import { damaged, sealJson, unsealJson } from './sealed.ts'
 import type { Checkpoint, Progress } from './state-contract.ts'
 import { STATE_FOLDER } from './state-store.ts'
 import { StateTables } from './state-tables.ts'
 
 /** Raised with every change of what is stored; there is no reading of other versions. */
-export const STORE_FORMAT = 1
+export const STORE_FORMAT = 2
 
 export interface Store {
   readonly dir: string
@@ -225,7 +226,8 @@ function release(log: StoreEnv): void {
 
 function checkFormat(env: StoreEnv, dir: string): void {
   const bytes = env.get(env.meta, FORMAT_KEY)
-  if (bytes === null) return
+  if (bytes === null && identityOf(env) === null) return
+  if (bytes === null) throw damaged(`the format version of ${env.path}`, 'missing')
   const format = unsealJson<number>(bytes, () => `the format version of ${env.path}`)
   if (format === STORE_FORMAT) return
   throw new MillraceError(
@@ -266,11 +268,14 @@ function makeIdentity(env: StoreEnv, identity: string): void {
   })
 }
 
-/** Every offset in the state is at most the log's end. Returns the newest appendedMs of the log, or -Infinity. */
+/** No row is missing or out of place, and every offset in the state is at most the log's end. Returns the newest appendedMs of the log, or -Infinity. */
 function verifyOffsets(log: StoreEnv, state: StoreEnv, dir: string): number {
   const logTables = new LogTables(log)
   const stateTables = new StateTables(state)
-  const tails = log.read(() => logTables.readTopics().map((topic) => logTables.readTails(topic.id)))
+  const topics = log.read(() => logTables.readTopics())
+  const tails = log.read(() => topics.map((topic) => logTables.readTails(topic.id)))
+  checkLogRows(logTables)
+  checkStateRows(stateTables, (topicId) => topics[topicId]?.partitions ?? null)
   let newestMs = Number.NEGATIVE_INFINITY
   for (const tail of tails) {
     if (tail === null) continue

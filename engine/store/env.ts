@@ -7,6 +7,7 @@
  */
 import { closeSync, existsSync, openSync, readSync, statSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
+import { crc32 } from 'node:zlib'
 import { type Database, open, type RootDatabase } from 'lmdb'
 import { MillraceError } from '../contract/errors.ts'
 import { AssertionFailed, assert } from '../util/assert.ts'
@@ -17,6 +18,9 @@ export type Table = Database<Uint8Array, Uint8Array>
 export const KEY_BYTES_MAX = 1_978
 const TABLES_MAX = 16
 const READERS_MAX = 512
+
+const CRC_BYTES = 4
+const BOUND_CAPACITY = 8 * 1024
 
 const FENCE_KEY = Buffer.from('fence')
 
@@ -34,9 +38,13 @@ export class StoreEnv {
   readonly path: string
   readonly meta: Table
   readonly #root: Root
-  readonly #tables: Table[] = []
+  /** By table: where the CRC of a key starts. Tables without one are not bound. */
+  readonly #bindings = new Map<Table, number>()
+  readonly #names: readonly string[]
+  #bound = new Uint8Array(BOUND_CAPACITY)
   #fence: number | null
   #failure: MillraceError | null = null
+  #tableCount = 0
   #isWriting = false
   #isReading = false
   #writes = 0
@@ -46,25 +54,52 @@ export class StoreEnv {
     this.path = path
     this.#root = root
     this.#fence = fence
-    this.meta = this.table('meta')
+    this.#names = Array.from(root.getKeys(), (key) => Buffer.from(key).toString('latin1').replace(/\0$/, ''))
+    this.meta = this.table('meta', { isBound: false })
   }
 
-  table(name: string): Table {
-    assert(this.#tables.length < TABLES_MAX, 'a table more than the environment holds', name)
-    const table: Table = this.#root.openDB<Uint8Array, Uint8Array>({
-      name,
-      encoding: 'binary',
-      keyEncoding: 'binary',
-      cache: false,
-    })
-    this.#tables.push(table)
-    return table
+  /**
+   * The table of that name, made if need be. A bound table's values begin with a CRC (sealed.ts, entry-codec.ts), which is
+   * stored combined with a CRC of table and key: a row that stands under another key fails its check. Values come back
+   * as they were put. Not bound: what says in itself where it belongs.
+   */
+  table(name: string, { isBound = true }: { readonly isBound?: boolean } = {}): Table {
+    assert(this.#tableCount < TABLES_MAX, 'a table more than the environment holds', name)
+    this.#tableCount++
+    const other = this.#names.includes(name)
+      ? undefined
+      : this.#names.find((known) => isOneByteOff(known, name))
+    if (other !== undefined) {
+      throw new MillraceError(
+        'STORE_DAMAGED',
+        `${this.path} has no table ${JSON.stringify(name)}, but one named ${JSON.stringify(other)}. ${DAMAGE_REMEDY}`,
+      )
+    }
+    try {
+      const table: Table = this.#root.openDB<Uint8Array, Uint8Array>({
+        name,
+        encoding: 'binary',
+        keyEncoding: 'binary',
+        cache: false,
+      })
+      if (isBound) this.#bindings.set(table, crc32(name))
+      return table
+    } catch (error) {
+      // A new table is a transaction of its own.
+      throw this.#translated(error, 'write')
+    }
   }
 
   /** The token of the store's present owner; 0: nobody has ever owned it. */
   fence(): number {
     const bytes = this.get(this.meta, FENCE_KEY)
-    return bytes === null ? 0 : new DataView(bytes.buffer, bytes.byteOffset, bytes.length).getFloat64(0)
+    if (bytes === null) return 0
+    const fence = new DataView(bytes.buffer, bytes.byteOffset, bytes.length).getFloat64(0)
+    if (Number.isSafeInteger(fence) && fence > 0) return fence
+    throw new MillraceError(
+      'STORE_DAMAGED',
+      `the token of ${this.path} is damaged (${fence}). ${DAMAGE_REMEDY}`,
+    )
   }
 
   /** Inside a transaction: from here on `fence` owns this environment, and older writers are fenced. */
@@ -133,7 +168,7 @@ export class StoreEnv {
     assert(!(value.buffer instanceof SharedArrayBuffer), 'a value is not over shared memory', this.path)
     this.#writes++
     // lmdb-js returns a boolean here, whatever its types say.
-    const stored: unknown = table.putSync(key, value)
+    const stored: unknown = table.putSync(key, this.#boundTo(table, key, value))
     if (stored !== true) throw this.#failStop(null, 'a put was refused without an error')
   }
 
@@ -149,7 +184,10 @@ export class StoreEnv {
     const bytes = table.getBinaryFast(key)
     if (bytes === undefined) return null
     // The buffer is far larger than its `length`, which lmdb-js overwrites: make an honest view.
-    return new Uint8Array(bytes.buffer, bytes.byteOffset, (table as unknown as Internals).lastSize)
+    const view = new Uint8Array(bytes.buffer, bytes.byteOffset, (table as unknown as Internals).lastSize)
+    const start = this.#bindings.get(table)
+    // A copy: what lmdb-js hands out may be the map itself, which cannot be written.
+    return start === undefined ? view : combined(view.slice(), crc32(key, start))
   }
 
   /** A copy of a value, or null. Outside `read` and `transaction` it takes a snapshot of its own. */
@@ -170,19 +208,32 @@ export class StoreEnv {
   }
 
   /** Copies of all rows in [from, to), in key order, at most `limit`. Inside `read` or `transaction`. */
-  rows(
+  *rows(
     table: Table,
     from: Uint8Array,
     to: Uint8Array,
     limit = Number.MAX_SAFE_INTEGER,
   ): Iterable<{ readonly key: Uint8Array; readonly value: Uint8Array }> {
-    return table.getRange({ start: from, end: to, limit })
+    const start = this.#bindings.get(table)
+    for (const { key, value } of table.getRange({ start: from, end: to, limit })) {
+      yield { key, value: start === undefined ? value : combined(value.slice(), crc32(key, start)) }
+    }
   }
 
   /** May be called twice. The writer's and reader's threads end by themselves; nothing here is terminated. */
   close(): Promise<void> {
     this.#closed ??= this.#root.close()
     return this.#closed
+  }
+
+  /** The value as it is stored. Over a buffer that is used again. */
+  #boundTo(table: Table, key: Uint8Array, value: Uint8Array): Uint8Array {
+    const start = this.#bindings.get(table)
+    if (start === undefined) return value
+    if (this.#bound.length < value.length) this.#bound = new Uint8Array(value.length * 2)
+    const bound = this.#bound.subarray(0, value.length)
+    bound.set(value)
+    return combined(bound, crc32(key, start))
   }
 
   #checkOpen(): void {
@@ -235,10 +286,27 @@ export class StoreEnv {
   }
 }
 
+/** Changes the first 4 bytes, and the second time back again. */
+function combined(value: Uint8Array, crc: number): Uint8Array {
+  if (value.length < CRC_BYTES) return value
+  value[0]! ^= crc
+  value[1]! ^= crc >>> 8
+  value[2]! ^= crc >>> 16
+  value[3]! ^= crc >>> 24
+  return value
+}
+
+function isOneByteOff(a: string, b: string): boolean {
+  if (a.length !== b.length) return false
+  let different = 0
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) different++
+  return different === 1
+}
+
 /** Opens the environment, or says why its file is none. `fence`: null for readers, who never write. */
 export function openEnv(path: string, fence: number | null): StoreEnv {
-  const pageBytes = pageBytesOf(path)
   try {
+    const pageBytes = pageBytesOf(path)
     const root = open<Uint8Array, Uint8Array>({
       path,
       overlappingSync: false,
@@ -255,9 +323,13 @@ export function openEnv(path: string, fence: number | null): StoreEnv {
     }
     return new StoreEnv(path, root, fence)
   } catch (error) {
-    if (!isLmdbError(error)) throw error
-    throw damagedOrFailed(error, `${path} cannot be opened`)
+    throw namedFault(error, `${path} cannot be opened`)
   }
+}
+
+/** An error of LMDB or the system in our words; any other as it is. */
+export function namedFault(error: unknown, what: string): unknown {
+  return error instanceof MillraceError || !isLmdbError(error) ? error : damagedOrFailed(error, what)
 }
 
 /**
@@ -274,7 +346,8 @@ export function envExists(path: string): boolean {
   return existsSync(join(path, DATA_FILE))
 }
 
-const DATA_FILE = 'data.mdb'
+export const DATA_FILE = 'data.mdb'
+export const LOCK_FILE = 'lock.mdb'
 /** Of an LMDB meta page: magic after the page header, page size further on (mdb.c, struct MDB_meta). */
 const META_MAGIC = 0xbeefc0de
 const META_MAGIC_AT = 24
@@ -287,7 +360,9 @@ const META_BYTES = 64
  */
 function pageBytesOf(path: string): number {
   if (!envExists(path)) return 0
-  const file = openSync(join(path, DATA_FILE), 'r')
+  // LMDB opens both for writing; lmdb-js kills the process where LMDB cannot.
+  if (existsSync(join(path, LOCK_FILE))) closeSync(openSync(join(path, LOCK_FILE), 'r+'))
+  const file = openSync(join(path, DATA_FILE), 'r+')
   try {
     const meta = Buffer.alloc(META_BYTES)
     const length = readSync(file, meta, 0, META_BYTES, 0)

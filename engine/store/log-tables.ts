@@ -43,7 +43,8 @@ export class LogTables {
     this.topics = env.table('topics')
     this.series = env.table('series')
     this.tails = env.table('tails')
-    this.batches = env.table('batches')
+    // A batch says in its header where it belongs.
+    this.batches = env.table('batches', { isBound: false })
   }
 
   topicKey(topicId: number): Uint8Array {

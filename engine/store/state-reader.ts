@@ -73,6 +73,8 @@ export class LmdbStateReader implements StateReader {
       const to = partitionEnd(pipelineId, partition)
       for (const { key, value } of tables.env.rows(tables.entries, from, to, countMax)) {
         const seq = readU64(key, PARTITION_BYTES)
+        const wanted = entries.length === 0 ? seq : entries[0]!.seq + entries.length
+        if (seq !== wanted) throw damaged(this.#name(pipelineId, partition, `entry ${wanted}`), 'missing')
         entries.push(this.#decoded(value, pipelineId, partition, seq))
         bytes += value.length
         if (bytes >= bytesMax) break

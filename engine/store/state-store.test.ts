@@ -223,7 +223,10 @@ describe('damage', () => {
     const marks = ['entry-mark-31', 'group-mark-17']
     const cells = new Float64Array(PAGE_CELLS).fill(Math.PI)
     writer.transaction((txn) => {
-      txn.putEntry(id, 2, 0, ENTRY_RESULTS, 0, 0, Buffer.from(marks[0]!))
+      // Opening looks at the first and the last; this is neither.
+      for (const seq of [0, 1, 2]) {
+        txn.putEntry(id, 2, seq, ENTRY_RESULTS, 0, 0, Buffer.from(seq === 1 ? marks[0]! : 'sound'))
+      }
       txn.putGroup(id, 2, 5, Buffer.from(marks[1]!))
       txn.putPage(id, 2, 1, 6, cells)
     })
@@ -237,7 +240,7 @@ describe('damage', () => {
     store = await openStore({ dir })
     writer = openStateWriter({ dir, fence: store.fence })
     reader = openStateReader({ dir })
-    expect(() => reader.entries(id, 2, 0)).toThrow(/entry 0 of pipeline "latency", partition 2 is damaged/)
+    expect(() => reader.entries(id, 2, 0)).toThrow(/entry 1 of pipeline "latency", partition 2 is damaged/)
     expect(() => reader.groupKey(id, 2, 5)).toThrow(/group 5 of pipeline "latency", partition 2 is damaged/)
     expect(() => reader.pages(id, 2)).toThrow(/state page 1\/6 of pipeline "latency", partition 2 is damaged/)
   })

@@ -9,7 +9,7 @@ import { EntryEncoder } from './entry-codec.ts'
 import type { Table } from './env.ts'
 import { readU32 } from './keys.ts'
 import { RETENTION_DELETIONS_MAX } from './retention.ts'
-import { seal, sealJson, unsealJson } from './sealed.ts'
+import { damaged, seal, sealJson, unsealJson } from './sealed.ts'
 import type {
   Checkpoint,
   EntryRetentionRequest,
@@ -107,6 +107,8 @@ export class LmdbStateWriter extends LmdbStateReader implements StateWriter {
     const { env } = this.#tables
     const bytes = env.peek(env.meta, NEXT_PIPELINE_KEY)
     const id = bytes === null ? 0 : unsealJson<number>(bytes, () => 'the next pipeline id of the store')
+    const isFree = env.peek(this.#tables.pipelines, this.#tables.pipelineKey(id)) === null
+    if (!isFree) throw damaged('the next pipeline id of the store', bytes === null ? 'missing' : 'taken')
     env.put(env.meta, NEXT_PIPELINE_KEY, sealJson(id + 1))
     return id
   }

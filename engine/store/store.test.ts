@@ -17,10 +17,12 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { ManualClock } from '../util/clock.ts'
 import { networkFileSystem } from './directory.ts'
-import { openEnv } from './env.ts'
+import { openEnv, type Table } from './env.ts'
 import { openLogWriter } from './log-store.ts'
 import { OWNER_SILENT_MS, thisProcess, writeHeartbeat } from './owner.ts'
-import { sealJson } from './sealed.ts'
+import { emptyFile } from './page-layout.ts'
+import { sealJson, unsealJson } from './sealed.ts'
+import type { StateTransaction } from './state-contract.ts'
 import { openStateWriter } from './state-store.ts'
 import { openStore } from './store.ts'
 
@@ -153,7 +155,7 @@ describe('refusals', () => {
       const opening = openStore({ dir })
       await expect(opening).rejects.toMatchObject({ code: 'STORE_VERSION' })
       await expect(openStore({ dir })).rejects.toThrow(
-        /written in store format 7; .* format 1\. Run the version/,
+        /written in store format 7; .* format 2\. Run the version/,
       )
       rmSync(dir, { recursive: true })
     }
@@ -249,6 +251,89 @@ describe('refusals', () => {
       openLogWriter({ dir, fence: again.fence })
     }
     await expect(reopen()).rejects.toMatchObject({ code: 'STORE_DAMAGED' })
+  })
+
+  test('rows of no pipeline, of no partition, or missing at the end of a run are damage', async () => {
+    const make = async (put: (txn: StateTransaction, id: number) => void): Promise<void> => {
+      rmSync(dir, { recursive: true, force: true })
+      const store = await openStore({ dir })
+      const log = openLogWriter({ dir, fence: store.fence })
+      log.transaction((txn) => txn.createTopic({ name: 't', partitions: 2, partitionBy: null }))
+      const state = openStateWriter({ dir, fence: store.fence })
+      state.transaction((txn) => {
+        const plan = { name: 'p', topicId: 0, topic: 't', planHash: 'h', planJson: '{}' }
+        put(txn, txn.putPipeline(plan).id)
+      })
+      for (const open of [log, state, store]) await open.close()
+    }
+    const bytes = new Uint8Array(8)
+    const ledger = { in: 0, windowed: 0, filtered: 0, late: 0, nonFinite: 0 }
+    await make((txn, id) => txn.putSink(id + 1, 'file', '{}'))
+    await expect(openStore({ dir })).rejects.toThrow(/row \(sink\) of pipeline #1 is damaged/)
+    await make((txn, id) => txn.putGroup(id, 2, 0, bytes))
+    await expect(openStore({ dir })).rejects.toThrow(/no such partition/)
+    await make((txn, id) => {
+      txn.putEntry(id, 0, 0, 1, 0, 0, bytes)
+      txn.putProgress(id, 0, { position: 0, nextSeq: 2, ledger })
+    })
+    await expect(openStore({ dir })).rejects.toThrow(
+      /entry 1 of pipeline "p", partition 0 is damaged \(missing\)/,
+    )
+  })
+
+  test('a value that stands under another key, or in another table, fails its check', async () => {
+    await openAndClose()
+    const env = openEnv(join(dir, 'log'), null)
+    const [here, there] = [env.table('here'), env.table('there')]
+    const [rawHere, rawThere] = [
+      env.table('here', { isBound: false }),
+      env.table('there', { isBound: false }),
+    ]
+    const [one, two] = [Buffer.from('key-1'), Buffer.from('key-2')]
+    env.transaction(() => {
+      env.put(here, one, sealJson('sound'))
+      const stored = env.get(rawHere, one)!
+      env.put(rawHere, two, stored)
+      env.put(rawThere, one, stored)
+    })
+    const read = (table: Table, key: Uint8Array) => (): string => unsealJson(env.get(table, key)!, () => 'it')
+    expect(read(here, one)()).toBe('sound')
+    expect(read(here, two)).toThrow(/it is damaged \(wrong CRC\)/)
+    expect(read(there, one)).toThrow(/it is damaged \(wrong CRC\)/)
+    const rows = env.read(() => Array.from(env.rows(here, one, Buffer.from('key-9')), ({ value }) => value))
+    expect(unsealJson(rows[0]!, () => 'it')).toBe('sound')
+    expect(() => unsealJson(rows[1]!, () => 'it')).toThrow(/it is damaged/)
+    await env.close()
+  })
+
+  test('a table that stands under another name is missed', async () => {
+    await openAndClose()
+    const path = join(dir, 'log', 'data.mdb')
+    const file = readFileSync(path)
+    // A page that is no longer in use may hold the name too.
+    for (let at = file.indexOf('topics\0'); at >= 0; at = file.indexOf('topics\0', at + 1))
+      file[at + 1] = 0x70
+    writeFileSync(path, file)
+    await expect(openStore({ dir })).rejects.toThrow(/no table "topics", but one named "tppics"/)
+  })
+
+  test('drafts of an environment that was never finished are removed', async () => {
+    const draft = join(dir, 'state-draft-1')
+    mkdirSync(draft, { recursive: true })
+    writeFileSync(join(draft, 'data.mdb'), '')
+    await openAndClose()
+    expect(existsSync(draft)).toBe(false)
+  })
+
+  test('the file an environment begins with is the one LMDB makes', async () => {
+    mkdirSync(dir)
+    await openEnv(join(dir, 'made'), null).close()
+    const made = readFileSync(join(dir, 'made', 'data.mdb'))
+    const ours = emptyFile()
+    // What a first transaction changes: both trees, last page, transaction, boot; the map's size in its turn.
+    const rest = (file: Buffer): Buffer =>
+      Buffer.concat([file.subarray(0, 40), file.subarray(48, 56), file.subarray(4_096, 4_136)])
+    expect(rest(made).equals(rest(ours))).toBe(true)
   })
 
   test('network file systems by their statfs type', () => {

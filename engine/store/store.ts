@@ -7,8 +7,9 @@ import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { MillraceError } from '../contract/errors.ts'
 import { type Clock, systemClock } from '../util/clock.ts'
+import { createEnv, removeDrafts } from './create-env.ts'
 import { prepareDirectory } from './directory.ts'
-import { envExists, openEnv, type StoreEnv } from './env.ts'
+import { DAMAGE_REMEDY, DATA_FILE, envExists, namedFault, openEnv, type StoreEnv } from './env.ts'
 import { LOG_FOLDER } from './log-store.ts'
 import { LogTables, TAIL_APPENDED, TAIL_END, TAIL_STRIDE } from './log-tables.ts'
 import {
@@ -20,13 +21,15 @@ import {
   thisProcess,
   writeHeartbeat,
 } from './owner.ts'
-import { sealJson, unsealJson } from './sealed.ts'
+import { checkPages } from './page-check.ts'
+import { checkLogRows, checkStateRows } from './row-check.ts'
+import { damaged, sealJson, unsealJson } from './sealed.ts'
 import type { Checkpoint, Progress } from './state-contract.ts'
 import { STATE_FOLDER } from './state-store.ts'
 import { StateTables } from './state-tables.ts'
 
 /** Raised with every change of what is stored; there is no reading of other versions. */
-export const STORE_FORMAT = 1
+export const STORE_FORMAT = 2
 
 export interface Store {
   readonly dir: string
@@ -49,13 +52,22 @@ const COMPLETE_KEY = Buffer.from('complete')
 const OWNER_KEY = Buffer.from('owner')
 
 export async function openStore(options: { readonly dir: string; readonly clock?: Clock }): Promise<Store> {
-  const clock = options.clock ?? systemClock
   const dir = prepareDirectory(options.dir)
+  try {
+    return await openDirectory(dir, options.clock ?? systemClock)
+  } catch (error) {
+    throw namedFault(error, `the data directory ${dir} cannot be opened`)
+  }
+}
+
+async function openDirectory(dir: string, clock: Clock): Promise<Store> {
   const logPath = join(dir, LOG_FOLDER)
   const statePath = join(dir, STATE_FOLDER)
   if (!envExists(logPath) && envExists(statePath)) {
     throw mismatch(dir, `${statePath} exists, but ${logPath} does not`)
   }
+  if (!envExists(logPath)) createEnv(logPath)
+  const wasChecked = isSound(logPath)
   const log = openEnv(logPath, null)
   const opened = [log]
   try {
@@ -63,11 +75,21 @@ export async function openStore(options: { readonly dir: string; readonly clock?
     checkFormat(log, dir)
     const claim = claimLog(log, dir, here, clock)
     try {
-      // Opened only by the owner: what it finds or makes there is nobody else's.
+      // Whoever was writing has been fenced by the claim.
+      if (!wasChecked) isSound(logPath)
+      const isComplete = log.get(log.meta, COMPLETE_KEY) !== null
+      // Made and opened only by the owner: what it finds there is nobody else's.
+      if (isComplete && !envExists(statePath)) {
+        throw mismatch(dir, 'the log has data, but the state environment is missing')
+      }
+      if (!isComplete) {
+        for (const path of [logPath, statePath]) createEnv(path)
+        for (const path of [logPath, statePath]) removeDrafts(path)
+      }
+      isSound(statePath)
       const state = openEnv(statePath, null)
       opened.push(state)
       checkFormat(state, dir)
-      const isComplete = log.get(log.meta, COMPLETE_KEY) !== null
       const identity = agreeOnIdentity(log, state, dir, isComplete)
       const fence = takeFences(log, state, claim.fence)
       const newestMs = verifyOffsets(log, state, dir)
@@ -84,13 +106,27 @@ export async function openStore(options: { readonly dir: string; readonly clock?
         downFromMs: Number.isFinite(lastAliveMs) ? Math.min(lastAliveMs, clock.nowMs()) : null,
       })
     } catch (error) {
-      release(log)
+      releaseAfter(error, log)
       throw error
     }
   } catch (error) {
     for (const env of opened) await env.close()
     throw error
   }
+}
+
+/** What stopped the opening is what is told: a record that stays behind holds nobody up once this process is gone. */
+function releaseAfter(error: unknown, log: StoreEnv): void {
+  try {
+    release(log)
+  } catch (second) {
+    if (!(error instanceof MillraceError)) throw second
+  }
+}
+
+/** Before LMDB touches a file, since it trusts what it reads. False: a living writer kept overtaking the check. */
+function isSound(path: string): boolean {
+  return !envExists(path) || checkPages(join(path, DATA_FILE), DAMAGE_REMEDY) !== null
 }
 
 interface OpenStoreParts {
@@ -125,13 +161,12 @@ class OpenStore implements Store {
     const { dir, log, fence, owner, clock } = this.#parts
     const present = log.fence()
     if (present !== fence) throw fenced(dir, present, fence)
-    writeHeartbeat(dir, {
-      pid: owner.pid,
-      hostname: owner.hostname,
-      sinceMs: owner.sinceMs,
-      fence,
-      heartbeatMs: clock.nowMs(),
-    })
+    const { pid, hostname, sinceMs } = owner
+    try {
+      writeHeartbeat(dir, { pid, hostname, sinceMs, fence, heartbeatMs: clock.nowMs() })
+    } catch (error) {
+      throw namedFault(error, `the heartbeat in ${dir} cannot be written`)
+    }
   }
 
   close(): Promise<void> {
@@ -141,12 +176,15 @@ class OpenStore implements Store {
 
   async #close(): Promise<void> {
     const { log, state, fence } = this.#parts
-    if (log.fence() === fence) {
-      this.heartbeat()
-      release(log)
+    try {
+      if (log.fence() === fence) {
+        release(log)
+        this.heartbeat()
+      }
+    } finally {
+      await state.close()
+      await log.close()
     }
-    await state.close()
-    await log.close()
   }
 }
 
@@ -188,7 +226,8 @@ function release(log: StoreEnv): void {
 
 function checkFormat(env: StoreEnv, dir: string): void {
   const bytes = env.get(env.meta, FORMAT_KEY)
-  if (bytes === null) return
+  if (bytes === null && identityOf(env) === null) return
+  if (bytes === null) throw damaged(`the format version of ${env.path}`, 'missing')
   const format = unsealJson<number>(bytes, () => `the format version of ${env.path}`)
   if (format === STORE_FORMAT) return
   throw new MillraceError(
@@ -229,11 +268,14 @@ function makeIdentity(env: StoreEnv, identity: string): void {
   })
 }
 
-/** Every offset in the state is at most the log's end. Returns the newest appendedMs of the log, or -Infinity. */
+/** No row is missing or out of place, and every offset in the state is at most the log's end. Returns the newest appendedMs of the log, or -Infinity. */
 function verifyOffsets(log: StoreEnv, state: StoreEnv, dir: string): number {
   const logTables = new LogTables(log)
   const stateTables = new StateTables(state)
-  const tails = log.read(() => logTables.readTopics().map((topic) => logTables.readTails(topic.id)))
+  const topics = log.read(() => logTables.readTopics())
+  const tails = log.read(() => topics.map((topic) => logTables.readTails(topic.id)))
+  checkLogRows(logTables)
+  checkStateRows(stateTables, (topicId) => topics[topicId]?.partitions ?? null)
   let newestMs = Number.NEGATIVE_INFINITY
   for (const tail of tails) {
     if (tail === null) continue

@@ -1,7 +1,9 @@
 /**
  * Compares what a file holds beyond a remembered length with the stream it should hold, line by line. Whole lines that
- * are the stream's next ones are kept; a torn last line, which a crash in the middle of a write leaves, is left out;
- * anything else is a refusal. Reads only: cutting the torn line off is the caller's business.
+ * are the stream's next ones are kept. What a crash in the middle of a write leaves is left out: a torn last line, and
+ * after a power loss everything from the first line with a hole on, since of a write that was not synced any sector may be
+ * missing (zeros, which JSON never holds) and later ones there. Anything else is a refusal, also behind a hole. Reads
+ * only: cutting is the caller's business.
  */
 import type { FileHandle } from 'node:fs/promises'
 import type { SinkPositions, SinkRecord } from '../../engine/contract/plugins.ts'
@@ -25,7 +27,7 @@ export interface TailVerdict {
   /** Bytes of the file, from its start, that are the stream's. */
   readonly lengthBytes: number
   readonly positions: SinkPositions
-  /** Null: all of the tail is the stream's, but for a torn last line. */
+  /** Null: all of the tail is the stream's, but for what a crash left incomplete. */
   readonly mismatch: { readonly atByte: number; readonly found: string; readonly wanted: string } | null
 }
 
@@ -37,9 +39,21 @@ export async function verifyTail(tail: Tail): Promise<TailVerdict> {
   const positions: Record<string, SinkPositions[string]> = { ...tail.positions }
   const streams = new ExpectedStreams(tail.positions, tail.expected)
   let lengthBytes = tail.fromByte
+  let atByte = tail.fromByte
+  let isHoled = false
   try {
     for await (const line of linesOf(tail.file, tail.fromByte, tail.toByte)) {
+      const lineAt = atByte
+      atByte += line.length
       const partition = partitionOf(line)
+      if (isHoled) {
+        if (line.includes(0) || streams.hasLater(partition, line)) continue
+        return {
+          lengthBytes,
+          positions,
+          mismatch: { atByte: lineAt, found: shown(line), wanted: WANTED_LATER },
+        }
+      }
       const wanted = partition === null ? null : streams.next(partition)
       if (partition !== null && wanted?.line.equals(line) === true) {
         streams.take(partition)
@@ -47,7 +61,12 @@ export async function verifyTail(tail: Tail): Promise<TailVerdict> {
         lengthBytes += line.length
         continue
       }
-      if (line.at(-1) !== NEWLINE && streams.someStartsWith(withoutZeros(line))) break
+      const hole = line.indexOf(0)
+      if (hole >= 0 && streams.someStartsWith(line.subarray(0, hole))) {
+        isHoled = true
+        continue
+      }
+      if (line.at(-1) !== NEWLINE && streams.someStartsWith(line)) break
       const mismatch = { atByte: lengthBytes, found: shown(line), wanted: wantedText(wanted, line) }
       return { lengthBytes, positions, mismatch }
     }
@@ -97,6 +116,21 @@ class ExpectedStreams {
     })
   }
 
+  /** A line of the stream behind those taken so far, or the beginning of one. Takes what it passes. */
+  hasLater(partition: string | null, line: Buffer): boolean {
+    const isTorn = line.at(-1) !== NEWLINE
+    // Torn before it named its partition: it may be any one's.
+    const partitions = partition === null && isTorn ? Object.keys(this.#positions) : [partition]
+    return partitions.some((name) => {
+      if (name === null) return false
+      for (let next = this.next(name); next !== null; next = this.next(name)) {
+        if (isTorn ? next.line.subarray(0, line.length).equals(line) : next.line.equals(line)) return true
+        this.take(name)
+      }
+      return false
+    })
+  }
+
   close(): void {
     for (const { iterator } of this.#streams.values()) iterator.return?.()
   }
@@ -127,13 +161,7 @@ async function* linesOf(file: FileHandle, fromByte: number, toByte: number): Asy
   if (carry.length > 0) yield carry
 }
 
-/** After power loss a file system may show a tail of zeros where data never arrived. */
-function withoutZeros(line: Buffer): Buffer {
-  let end = line.length
-  while (end > 0 && line[end - 1] === 0) end--
-  return line.subarray(0, end)
-}
-
+const WANTED_LATER = 'a record that comes later in the stream: sectors before it never arrived'
 const ID_BYTES_MAX = 512
 
 function partitionOf(line: Buffer): string | null {

@@ -100,6 +100,44 @@ describe('a crash while writing', () => {
     }
   })
 
+  test('sectors that never arrived, wherever they are in the tail: the file is completed without gap or duplicate', async () => {
+    const remembered = await writeHead()
+    const whole = bytesOf(RECORDS)
+    const headBytes = bytesOf(HEAD).length
+    await fc.assert(
+      fc.asyncProperty(
+        fc.integer({ min: headBytes, max: whole.length }),
+        fc.constantFrom(16, 64, 512),
+        fc.infiniteStream(fc.boolean()),
+        async (length, sectorBytes, isMissing) => {
+          const file = Buffer.from(whole.subarray(0, length))
+          for (let at = 0; at < length; at += sectorBytes) {
+            const from = Math.max(at, headBytes)
+            if (isMissing.next().value)
+              file.fill(0, Math.min(from, length), Math.min(at + sectorBytes, length))
+          }
+          file.set(whole.subarray(0, headBytes))
+          await writeFile(path, file)
+          await complete(remembered)
+          expect((await readFile(path)).equals(whole)).toBe(true)
+        },
+      ),
+      { numRuns: 60 },
+    )
+  })
+
+  test('what somebody else wrote after a sector that never arrived is refused, and left as it was', async () => {
+    const remembered = await writeHead()
+    for (const text of ['hello\n', 'hel', '{"id":"other/0/0/0"}\n']) {
+      const file = Buffer.concat([bytesOf(HEAD), Buffer.alloc(32), Buffer.from(`\n${text}`)])
+      await writeFile(path, file)
+      const sink = await openSink()
+      await expect(sink.position(remembered, expectedFrom)).rejects.toMatchObject({ code: 'SINK_FAILED' })
+      expect((await readFile(path)).equals(file)).toBe(true)
+      await sink.close()
+    }
+  })
+
   test('before anything was remembered, at every byte of the file', async () => {
     const whole = bytesOf(RECORDS.slice(0, 3))
     for (let length = 0; length <= whole.length; length += 7) {

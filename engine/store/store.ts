@@ -230,7 +230,7 @@ function makeIdentity(env: StoreEnv, identity: string): void {
 }
 
 /** Every offset in the state is at most the log's end. Returns the newest appendedMs of the log, or -Infinity. */
-function verifyOffsets(log: StoreEnv, state: StoreEnv, dir: string): number {
+export function verifyOffsets(log: StoreEnv, state: StoreEnv, dir: string): number {
   const logTables = new LogTables(log)
   const stateTables = new StateTables(state)
   const tails = log.read(() => logTables.readTopics().map((topic) => logTables.readTails(topic.id)))

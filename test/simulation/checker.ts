@@ -4,16 +4,17 @@
  * fed the whole log from its beginning, in one go, without threads, rings, commits or crashes.
  */
 
+import { sealBatch } from '../../engine/batch/batch-encoder.ts'
 import { BatchView } from '../../engine/batch/batch-view.ts'
 import * as layout from '../../engine/batch/layout.ts'
 import type { BoardPipeline } from '../../engine/broker/node-board.ts'
 import type { Alert } from '../../engine/contract/alert.ts'
-import { ENTRY_ALERT, type Ledger } from '../../engine/contract/entries.ts'
+import { ENTRY_ALERT, ENTRY_LATE, type Ledger } from '../../engine/contract/entries.ts'
 import type { TopicSpec } from '../../engine/contract/plan.ts'
-import type { SinkRecord } from '../../engine/contract/plugins.ts'
+import type { SinkFeed } from '../../engine/contract/plugins.ts'
 import { Chain } from '../../engine/pipeline/chain.ts'
 import { EntryDecoder, feedOf } from '../../engine/pipeline/entry-decoder.ts'
-import { decodeSeriesKey, partitionOf } from '../../engine/series/series-key.ts'
+import { decodeSeriesKey } from '../../engine/series/series-key.ts'
 import { EntryEncoder } from '../../engine/store/entry-codec.ts'
 import { readU16, readU32, readU64 } from '../../engine/store/keys.ts'
 import { unseal, unsealJson } from '../../engine/store/sealed.ts'
@@ -21,6 +22,7 @@ import type { Checkpoint, Progress } from '../../engine/store/state-contract.ts'
 import { compareBytes } from '../../engine/util/bytes.ts'
 import { registry } from '../../operators/registry.ts'
 import { recordJson } from '../../operators/sinks/record-json.ts'
+import { keyText } from './scenario.ts'
 import type { Attempt } from './sim-client.ts'
 import { type DurableWrite, keyBytes } from './sim-disk.ts'
 import type { SimTarget } from './sim-sinks.ts'
@@ -74,7 +76,6 @@ interface Stream {
 }
 
 export class Checker {
-  readonly #topics: readonly TopicSpec[]
   readonly #log: readonly (readonly LogPartition[])[]
   readonly #series: Uint8Array[][]
   readonly #streams = new Map<number, Stream>()
@@ -85,7 +86,6 @@ export class Checker {
   transactions = 0
 
   constructor(topics: readonly TopicSpec[]) {
-    this.#topics = topics
     this.#series = topics.map(() => [])
     this.#log = topics.map(({ partitions }) =>
       Array.from({ length: partitions }, () => ({ batches: [], startOffset: 0, endOffset: 0 })),
@@ -140,6 +140,7 @@ export class Checker {
   finish(attempts: readonly Attempt[], alerts: (pipelineId: number) => readonly string[]): void {
     check(this.isCaughtUp, 'everything in the log is committed at the end')
     this.compare()
+    for (const stream of this.#streams.values()) this.#compareRecut(stream)
     this.#checkAttempts(attempts)
     this.#checkAlerts(alerts)
   }
@@ -149,8 +150,7 @@ export class Checker {
     const byPartition = target.received()
     for (let partition = 0; partition < pipeline.topic.partitions; partition++) {
       const stream = this.#streams.get(streamKey(pipeline.pipelineId, partition))!
-      const records = this.#records(stream).filter(({ feedName }) => feedName === feed)
-      const wanted = records.map(({ record }) => recordJson(record))
+      const wanted = this.#lines(stream, feed)
       const place = `${pipeline.plan.name}/${name}/${partition} (${target.kind} of ${feed})`
       const received = byPartition.get(partition) ?? []
       const isSorted = target.guarantee === 'idempotent'
@@ -281,8 +281,29 @@ export class Checker {
   #newStream(pipeline: BoardPipeline, partition: number): Stream {
     const expected: OracleEntry[] = []
     const groups: Uint8Array[] = []
+    const oracle = this.#newOracle(pipeline, partition, expected, groups)
+    return {
+      pipeline,
+      partition,
+      committed: [],
+      progress: null,
+      checkpoint: null,
+      checkedSeq: 0,
+      oracle,
+      expected,
+      groups,
+      nextBatch: 0,
+    }
+  }
+
+  #newOracle(
+    pipeline: BoardPipeline,
+    partition: number,
+    expected: OracleEntry[],
+    groups: Uint8Array[],
+  ): Chain {
     const series = this.#series[pipeline.topic.topicId]!
-    const oracle = new Chain({
+    return new Chain({
       plan: pipeline.plan,
       registry,
       partition,
@@ -296,18 +317,6 @@ export class Checker {
         },
       },
     })
-    return {
-      pipeline,
-      partition,
-      committed: [],
-      progress: null,
-      checkpoint: null,
-      checkedSeq: 0,
-      oracle,
-      expected,
-      groups,
-      nextBatch: 0,
-    }
   }
 
   #compareStream(stream: Stream): void {
@@ -351,15 +360,58 @@ export class Checker {
     }
   }
 
-  #records(stream: Stream): { readonly record: SinkRecord; readonly feedName: string | undefined }[] {
+  #lines(stream: Stream, feed: SinkFeed): string[] {
     const series = this.#series[stream.pipeline.topic.topicId]!
     const decoder = new EntryDecoder(stream.pipeline.plan, {
       group: (_partition, groupId) => decodeSeriesKey(stream.groups[groupId]!),
       series: (seriesId) => decodeSeriesKey(series[seriesId]!),
     })
-    return stream.expected.flatMap((entry) =>
-      [...decoder.records(stream.partition, entry)].map((record) => ({ record, feedName: feedOf(entry) })),
+    const entries = stream.expected.filter((entry) => feedOf(entry) === feed)
+    return entries.flatMap((entry) => [...decoder.records(stream.partition, entry)].map(recordJson))
+  }
+
+  /**
+   * The log's samples in record batches of one each: entries and ledger do not depend on how samples were cut. (A LATE
+   * entry does: it lists the late samples of one batch.)
+   */
+  #compareRecut(stream: Stream): void {
+    const { pipeline, partition, expected, oracle } = stream
+    const recut: OracleEntry[] = []
+    const chain = this.#newOracle(pipeline, partition, recut, [])
+    const bytes = new Uint8Array(this.#readBuffer)
+    const source = new BatchView(new ArrayBuffer(this.#readBuffer.byteLength))
+    for (const batch of this.#log[pipeline.topic.topicId]![partition]!.batches) {
+      new Uint8Array(source.values.buffer).set(batch.bytes)
+      source.point(0)
+      if (source.count <= 1) {
+        bytes.set(batch.bytes)
+        chain.process(this.#view.point(0))
+        continue
+      }
+      for (let i = 0; i < source.count; i++) {
+        cutOne(this.#readBuffer, source, i)
+        chain.process(this.#view.point(0))
+      }
+    }
+    const place = placeOf(stream)
+    check(
+      sameLedger(oracle.ledger, chain.ledger),
+      'the ledger does not depend on how samples were cut',
+      place,
+      JSON.stringify(oracle.ledger),
+      JSON.stringify(chain.ledger),
     )
+    const [whole, cut] = [expected, recut].map((entries) => entries.filter(({ kind }) => kind !== ENTRY_LATE))
+    for (let i = 0; i < Math.max(whole!.length, cut!.length); i++) {
+      const [a, b] = [whole![i], cut![i]]
+      const same =
+        a !== undefined &&
+        b !== undefined &&
+        a.causeOffset === b.causeOffset &&
+        a.kind === b.kind &&
+        compareBytes(a.bytes, b.bytes) === 0
+      check(same, 'entries do not depend on how samples were cut', place, i, a?.causeOffset, b?.causeOffset)
+    }
   }
 
   /** The table of current alerts is what the stream says last of each. */
@@ -398,19 +450,19 @@ export class Checker {
   #checkAttempts(attempts: readonly Attempt[]): void {
     const stored = this.#storedByClient()
     const at = new Map<string, number>()
+    const knownByTopic = this.#series.map((series) => new Set(series.map(keyText)))
     for (const attempt of attempts) {
       const { topicId } = attempt
-      const { partitionBy, partitions } = this.#topics[topicId]!
-      const known = new Set(this.#series[topicId]!.map(text))
+      const known = knownByTopic[topicId]!
       const byPartition = new Map<string, string[]>()
       for (const sample of attempt.samples) {
         // The topic's limit refused the series; the acknowledgement counted it.
-        if (!known.has(text(sample.key))) continue
-        const partition = partitionOf(decodeSeriesKey(sample.key), partitionBy, partitions)
-        const place = `${attempt.client}/${topicId}/${partition}`
+        const { text, partitions } = sample.series
+        if (!known.has(text)) continue
+        const place = `${attempt.client}/${topicId}/${partitions[topicId]}`
         const list = byPartition.get(place) ?? []
         byPartition.set(place, list)
-        list.push(sampleText(sample.key, sample.timestampMs, sample.value))
+        list.push(sampleText(text, sample.timestampMs, sample.value))
       }
       const isStored = [...byPartition].every(([place, samples]) => {
         const from = at.get(place) ?? 0
@@ -439,19 +491,20 @@ export class Checker {
   #storedByClient(): Map<string, string[]> {
     const stored = new Map<string, string[]>()
     for (const [topicId, partitions] of this.#log.entries()) {
-      const series = this.#series[topicId]!
+      const series = this.#series[topicId]!.map((key) => {
+        return { text: keyText(key), client: decodeSeriesKey(key).client!.slice(1) }
+      })
       for (const [partition, { batches }] of partitions.entries()) {
         for (const { bytes } of batches) {
           new Uint8Array(this.#readBuffer).set(bytes)
           const view = this.#view.point(0)
           for (let i = 0; i < view.count; i++) {
-            const key = series[view.seriesIds[view.seriesIdsAt + i]!]!
-            const client = decodeSeriesKey(key).client!.slice(1)
+            const { text, client } = series[view.seriesIds[view.seriesIdsAt + i]!]!
             const place = `${client}/${topicId}/${partition}`
             const list = stored.get(place) ?? []
             stored.set(place, list)
             list.push(
-              sampleText(key, view.timestampsMs[view.timestampsMsAt + i]!, view.values[view.valuesAt + i]!),
+              sampleText(text, view.timestampsMs[view.timestampsMsAt + i]!, view.values[view.valuesAt + i]!),
             )
           }
         }
@@ -479,10 +532,29 @@ function sameLedger(a: Ledger, b: Ledger): boolean {
   return JSON.stringify(a) === JSON.stringify({ ...a, ...b })
 }
 
-function text(key: Uint8Array): string {
-  return Buffer.from(key.buffer, key.byteOffset, key.length).toString('latin1')
+/** Sample `i` of a record batch as a batch of its own, at byte 0 of `into`. */
+function cutOne(into: ArrayBuffer, source: BatchView, i: number): void {
+  const timestampMs = source.timestampsMs[source.timestampsMsAt + i]!
+  const f64 = new Float64Array(into)
+  f64[layout.timestampsAt() >> 3] = timestampMs
+  f64[layout.valuesAt(1) >> 3] = source.values[source.valuesAt + i]!
+  new Int32Array(into, 0, into.byteLength >> 2)[layout.seriesIdsAt(1) >> 2] =
+    source.seriesIds[source.seriesIdsAt + i]!
+  sealBatch(new Uint8Array(into), new DataView(into), {
+    kind: source.kind,
+    topicId: source.topicId,
+    partition: source.partition,
+    baseOffset: source.baseOffset + i,
+    count: 1,
+    minTimestampMs: timestampMs,
+    maxTimestampMs: timestampMs,
+    appendedMs: source.appendedMs,
+    producerId: 0,
+    producerEpoch: 0,
+    baseSequence: -1,
+  })
 }
 
-function sampleText(key: Uint8Array, timestampMs: number, value: number): string {
-  return `${text(key)} ${timestampMs} ${value}`
+function sampleText(series: string, timestampMs: number, value: number): string {
+  return `${series} ${timestampMs} ${value}`
 }

@@ -88,6 +88,8 @@ for (let run = 0; run < runs && performance.now() < untilMs; run++) {
     console.log(`seed ${seed} at commit ${commit()}: ${error instanceof Error ? error.stack : String(error)}`)
     const broken = mutant === null ? '' : ` --mutant ${mutant.name}`
     console.log(`replay: npm run simulate -- --seed ${seed}${broken}`)
+    // A broken node was found out; that is all there is to know.
+    if (mutant !== null) break
   }
 }
 

@@ -10,6 +10,7 @@ import type {
 } from '../../engine/contract/plan.ts'
 import type { OptionSpec, SinkFeed } from '../../engine/contract/plugins.ts'
 import type { Labels } from '../../engine/contract/samples.ts'
+import { encodeSeriesKey, partitionOf } from '../../engine/series/series-key.ts'
 import { assert } from '../../engine/util/assert.ts'
 import type { Prng } from '../../engine/util/prng.ts'
 import { registry } from '../../operators/registry.ts'
@@ -70,7 +71,7 @@ export function makeScenario(prng: Prng): Scenario {
     topics,
     plans: many(prng, 1, 3, (i) => makePlan(prng, `pipeline-${i}`, pick(prng, topics), disorderMs)),
     clients,
-    requests: 10 + prng.below(60),
+    requests: 8 + prng.below(40),
     samplesMax,
     hosts: pick(prng, [1, 2, 4, 8]),
     paceMs: pick(prng, [20, 200, 1_000, 5_000]),
@@ -185,15 +186,32 @@ function parsed(spec: OptionSpec<never>, written: object): unknown {
   return options
 }
 
-/** Labels of one of a client's series. No two clients share a series, so that each one's order can be checked. */
-export function seriesLabels(prng: Prng, client: number, hosts: number): Labels {
-  const host = prng.below(hosts)
-  return {
-    __name__: pick(prng, ['load', 'load', 'heat', 'other']),
-    host: `h${host}`,
-    dc: `d${host % 2}`,
-    client: `c${client}`,
-  }
+/** A series that clients send. */
+export interface SimSeries {
+  readonly labels: Labels
+  readonly key: Uint8Array
+  readonly text: string
+  /** By topic. */
+  readonly partitions: readonly number[]
+}
+
+const NAMES = ['load', 'load', 'heat', 'other']
+
+/** One of a client's series. No two clients share a series, so that each one's order can be checked. */
+export function makeSeries(topics: readonly TopicSpec[], client: number, hosts: number): SimSeries[] {
+  return NAMES.flatMap((name) =>
+    Array.from({ length: hosts }, (_, host) => {
+      const labels = { __name__: name, host: `h${host}`, dc: `d${host % 2}`, client: `c${client}` }
+      const key = encodeSeriesKey(labels)
+      const partitions = topics.map(({ partitionBy, partitions: of }) => partitionOf(labels, partitionBy, of))
+      return { labels, key, text: keyText(key), partitions }
+    }),
+  )
+}
+
+/** Bytes as text of one char a byte: text order is byte order. */
+export function keyText(key: Uint8Array): string {
+  return Buffer.from(key.buffer, key.byteOffset, key.length).toString('latin1')
 }
 
 export function pick<T>(prng: Prng, choices: readonly T[]): T {

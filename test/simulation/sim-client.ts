@@ -9,12 +9,11 @@ import { pushDefinitions, pushEnd, pushSamples } from '../../engine/broker/inges
 import type { Acknowledgement } from '../../engine/broker/log-appender.ts'
 import type { BoardTopic } from '../../engine/broker/node-board.ts'
 import type { RingProducer } from '../../engine/ring/spsc-ring.ts'
-import { encodeSeriesKey } from '../../engine/series/series-key.ts'
 import { type NewSeries, SeriesTable } from '../../engine/series/series-table.ts'
 import type { Clock } from '../../engine/util/clock.ts'
 import type { Prng } from '../../engine/util/prng.ts'
 import { check } from './checker.ts'
-import { IN_FLIGHT_MAX, pick, type Scenario, seriesLabels } from './scenario.ts'
+import { IN_FLIGHT_MAX, makeSeries, pick, type Scenario, type SimSeries } from './scenario.ts'
 
 /** Samples of a frame, so that the smallest ring takes it. */
 const FRAME_SAMPLES = 30
@@ -22,7 +21,7 @@ const FRAME_SAMPLES = 30
 const UNIQUE_STEPS = 2 ** 24
 
 export interface SentSample {
-  readonly key: Uint8Array
+  readonly series: SimSeries
   readonly timestampMs: number
   readonly value: number
 }
@@ -62,6 +61,7 @@ export class SimClient {
   readonly #prng: Prng
   readonly #clock: Clock
   readonly #counters: Counters
+  readonly #series: readonly SimSeries[]
   readonly attempts: Attempt[] = []
   readonly #inFlight = new Map<number, { readonly attempt: Attempt; readonly table: SeriesTable }>()
   #door: Door | null = null
@@ -78,6 +78,7 @@ export class SimClient {
     this.#prng = prng
     this.#clock = clock
     this.#counters = counters
+    this.#series = makeSeries(scenario.topics, index, scenario.hosts)
     this.#left = scenario.requests
     this.#endsLeft = scenario.endsInput && index === 0 ? scenario.topics.length : 0
   }
@@ -171,14 +172,14 @@ export class SimClient {
     const columns = new SampleBuilder(64)
     const count = 1 + this.#prng.below(samplesMax)
     for (let i = 0; i < count; i++) {
-      const labels = seriesLabels(this.#prng, this.#index, this.#scenario.hosts)
-      const localId = table.intern(labels)
+      const sent = pick(this.#prng, this.#series)
+      const localId = table.internKey(sent.key)
       if (localId < 0) continue
       // The first is ordinary: an attempt without any number could not be told from another.
       const odd = i > 0 && this.#prng.float() < this.#scenario.oddShare
       const value = odd ? pick(this.#prng, [NaN, Infinity, -Infinity, 0, -1e308]) : this.#value()
       const timestampMs = this.#timestampMs(odd)
-      samples.push({ key: encodeSeriesKey(labels), timestampMs, value })
+      samples.push({ series: sent, timestampMs, value })
       columns.push(localId, timestampMs, value)
     }
     const series = table.takeNew()

@@ -12,6 +12,7 @@ import { MillraceError } from '../../engine/contract/errors.ts'
 import type { StoreEnv } from '../../engine/store/env.ts'
 import { assert } from '../../engine/util/assert.ts'
 import type { Prng } from '../../engine/util/prng.ts'
+import { keyText } from './scenario.ts'
 
 export type DiskKind = 'strict' | 'acks-before-sync' | 'tears'
 
@@ -275,11 +276,6 @@ class SimEnv {
 /** A thread's handle on the disk. The cast is what lets the real store code run over it: it calls these methods only. */
 export function openSimEnv(disk: SimDisk, fence: number | null): StoreEnv {
   return new SimEnv(disk, fence) as unknown as StoreEnv
-}
-
-/** Byte strings as text of one char a byte: text order is byte order. */
-function keyText(key: Uint8Array): string {
-  return Buffer.from(key.buffer, key.byteOffset, key.length).toString('latin1')
 }
 
 export function keyBytes(key: string): Uint8Array {

@@ -8,11 +8,12 @@ import { CommitCollector, type Committed } from '../engine/broker/commit-collect
 import { Board, PHASE_COMMITTER_ENDS, PHASE_RUNNING } from '../engine/broker/node-board.ts'
 import * as catalog from '../engine/metrics/catalog.ts'
 import { ThreadMetrics } from '../engine/metrics/thread-metrics.ts'
-import { Doorbell } from '../engine/ring/doorbell.ts'
+import type { Doorbell } from '../engine/ring/doorbell.ts'
 import { RingConsumer } from '../engine/ring/spsc-ring.ts'
 import type { StateWriter } from '../engine/store/state-contract.ts'
 import { openStateWriter } from '../engine/store/state-store.ts'
-import { systemClock } from '../engine/util/clock.ts'
+import type { Clock } from '../engine/util/clock.ts'
+import { REAL_SURROUNDINGS, type Surroundings } from './surroundings.ts'
 import type { CommittedMessage, CommitterWiring, RememberMessage } from './wiring.ts'
 
 /** Bytes collected that are committed without waiting for the interval. */
@@ -26,7 +27,7 @@ export async function runCommitter(wiring: CommitterWiring): Promise<void> {
   wiring.port.close()
 }
 
-class CommitterThread {
+export class CommitterThread {
   readonly #wiring: CommitterWiring
   readonly #writer: StateWriter
   readonly #board: Board
@@ -43,40 +44,54 @@ class CommitterThread {
   #committedAtMs: number
   #checkpointedAtMs: number
   #retainedAtMs: number
+  readonly #clock: Clock
+  readonly #pendingBytesMax: number
 
-  constructor(wiring: CommitterWiring, writer: StateWriter) {
+  constructor(wiring: CommitterWiring, writer: StateWriter, surroundings: Surroundings = REAL_SURROUNDINGS) {
+    const { bell, clock, limit } = surroundings
+    this.#clock = clock
+    this.#pendingBytesMax = limit(PENDING_BYTES_MAX)
     this.#wiring = wiring
     this.#writer = writer
     this.#board = new Board(wiring.board)
-    this.#bell = new Doorbell(wiring.bell)
-    this.#rings = wiring.rings.map((ring, i) => new RingConsumer(ring, new Doorbell(wiring.roomBells[i]!)))
-    this.#shardBells = wiring.shardBells.map((bell) => new Doorbell(bell))
+    this.#bell = bell(wiring.bell)
+    this.#rings = wiring.rings.map((ring, i) => new RingConsumer(ring, bell(wiring.roomBells[i]!)))
+    this.#shardBells = wiring.shardBells.map((sab) => bell(sab))
     this.#port = wiring.port
     this.#metrics = new ThreadMetrics(wiring.metrics)
     this.#rowOf = new Map(wiring.pipelines.map(({ pipelineId }, row) => [pipelineId, row]))
-    this.#collector = new CommitCollector(wiring.rings.length, wiring.pipelines, writer)
-    const nowMs = systemClock.monotonicMs()
+    this.#collector = new CommitCollector(wiring.pipelines, writer)
+    const nowMs = clock.monotonicMs()
     this.#committedAtMs = nowMs
     this.#checkpointedAtMs = nowMs
     this.#retainedAtMs = nowMs
   }
 
   run(): void {
+    this.start()
+    while (this.turn()) {}
+  }
+
+  start(): void {
     this.#publishMarks()
-    for (;;) {
-      this.#drain()
-      this.#receive()
-      this.#metrics.set(catalog.THREAD_HEARTBEAT, systemClock.nowMs() / 1_000)
-      const ending = this.#board.phase >= PHASE_COMMITTER_ENDS
-      const nowMs = systemClock.monotonicMs()
-      const hurried = this.#board.phase !== PHASE_RUNNING || this.#collector.pendingBytes >= PENDING_BYTES_MAX
-      const due = hurried || nowMs - this.#committedAtMs >= this.#wiring.commitMs
-      if (due && this.#hasWork()) this.#commit()
-      else if (ending && this.#collector.doneCount === this.#rings.length && !this.#ringsHold()) return
-      else this.#sleep(nowMs)
-      this.#askCheckpoint()
-      this.#retain()
-    }
+  }
+
+  /** Once round the loop; false: it was the last time. Waits in its bell only. */
+  turn(): boolean {
+    this.#drain()
+    this.#receive()
+    this.#metrics.set(catalog.THREAD_HEARTBEAT, this.#clock.nowMs() / 1_000)
+    const ending = this.#board.phase >= PHASE_COMMITTER_ENDS
+    const nowMs = this.#clock.monotonicMs()
+    const hurried =
+      this.#board.phase !== PHASE_RUNNING || this.#collector.pendingBytes >= this.#pendingBytesMax
+    const due = hurried || nowMs - this.#committedAtMs >= this.#wiring.commitMs
+    if (due && this.#hasWork()) this.#commit()
+    else if (ending && this.#collector.doneCount === this.#rings.length && !this.#ringsHold()) return false
+    else this.#sleep(nowMs)
+    this.#askCheckpoint()
+    this.#retain()
+    return true
   }
 
   #hasWork(): boolean {
@@ -84,12 +99,11 @@ class CommitterThread {
   }
 
   #drain(): void {
-    for (let source = 0; source < this.#rings.length; source++) {
-      const ring = this.#rings[source]!
-      while (this.#collector.pendingBytes < PENDING_BYTES_MAX || !this.#collector.hasCommittable) {
+    for (const ring of this.#rings) {
+      while (this.#collector.pendingBytes < this.#pendingBytesMax || !this.#collector.hasCommittable) {
         const kind = ring.peek()
         if (kind < 0) break
-        this.#collector.take(source, kind, ring.i32, ring.f64, ring.u8, ring.position)
+        this.#collector.take(kind, ring.i32, ring.f64, ring.u8, ring.position)
         ring.release()
       }
     }
@@ -104,7 +118,7 @@ class CommitterThread {
   }
 
   #commit(): void {
-    const startedMs = systemClock.monotonicMs()
+    const startedMs = this.#clock.monotonicMs()
     const remembered = this.#remember.splice(0)
     const committed = this.#writer.transaction((txn) => {
       const result = this.#collector.apply(txn)
@@ -117,7 +131,7 @@ class CommitterThread {
     for (const message of remembered) this.#noteWanted(message)
     if (committed.checkpoints > 0) this.#publishMarks()
     this.#board.publish()
-    this.#committedAtMs = systemClock.monotonicMs()
+    this.#committedAtMs = this.#clock.monotonicMs()
     this.#measure(committed, (this.#committedAtMs - startedMs) / 1_000)
     if (committed.entries > 0 || remembered.length > 0) {
       const message: CommittedMessage = {
@@ -148,7 +162,7 @@ class CommitterThread {
     metrics.observe(catalog.CHECKPOINT_DURATION, seconds)
     metrics.add(catalog.CHECKPOINT_BYTES, committed.checkpointBytes)
     for (const row of this.#rowOf.values())
-      metrics.set(catalog.CHECKPOINT_TIME, systemClock.nowMs() / 1_000, row)
+      metrics.set(catalog.CHECKPOINT_TIME, this.#clock.nowMs() / 1_000, row)
   }
 
   #noteWanted({ pipelineId, sink, wanted }: RememberMessage): void {
@@ -172,7 +186,7 @@ class CommitterThread {
   }
 
   #askCheckpoint(): void {
-    const nowMs = systemClock.monotonicMs()
+    const nowMs = this.#clock.monotonicMs()
     if (nowMs - this.#checkpointedAtMs < this.#wiring.checkpointMs) return
     this.#checkpointedAtMs = nowMs
     this.#board.askCheckpoint()
@@ -180,10 +194,10 @@ class CommitterThread {
   }
 
   #retain(): void {
-    const nowMs = systemClock.monotonicMs()
+    const nowMs = this.#clock.monotonicMs()
     if (nowMs - this.#retainedAtMs < RETENTION_EVERY_MS) return
     let more = this.#writer.collect()
-    const beforeMs = systemClock.nowMs() - this.#wiring.retentionAgeMs
+    const beforeMs = this.#clock.nowMs() - this.#wiring.retentionAgeMs
     const sinksOf = new Map(
       this.#wiring.pipelines.map(({ pipelineId, plan }) => [pipelineId, plan.sinks.length]),
     )
@@ -204,7 +218,7 @@ class CommitterThread {
 
   #sleep(nowMs: number): void {
     const ticket = this.#bell.prepare()
-    if (this.#ringsHold() && this.#collector.pendingBytes < PENDING_BYTES_MAX) {
+    if (this.#ringsHold() && this.#collector.pendingBytes < this.#pendingBytesMax) {
       this.#bell.cancel()
       return
     }

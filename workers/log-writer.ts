@@ -10,12 +10,13 @@ import { LogAppender, type SealedBatch } from '../engine/broker/log-appender.ts'
 import { Board, GAUGE_LOG_BYTES, GAUGE_LOG_HELD_BACK, PHASE_RUNNING } from '../engine/broker/node-board.ts'
 import * as catalog from '../engine/metrics/catalog.ts'
 import { ThreadMetrics } from '../engine/metrics/thread-metrics.ts'
-import { Doorbell } from '../engine/ring/doorbell.ts'
+import type { Doorbell } from '../engine/ring/doorbell.ts'
 import { RingConsumer, RingProducer } from '../engine/ring/spsc-ring.ts'
 import type { LogWriter } from '../engine/store/log-contract.ts'
 import { openLogWriter } from '../engine/store/log-store.ts'
 import { assert } from '../engine/util/assert.ts'
-import { systemClock } from '../engine/util/clock.ts'
+import type { Clock } from '../engine/util/clock.ts'
+import { REAL_SURROUNDINGS, type Surroundings } from './surroundings.ts'
 import type { AckMessage, LogWriterWiring } from './wiring.ts'
 
 /** Samples after which a transaction is closed though more are waiting: about 5 MB. */
@@ -32,7 +33,7 @@ export async function runLogWriter(wiring: LogWriterWiring): Promise<void> {
   wiring.port.close()
 }
 
-class LogWriterThread {
+export class LogWriterThread {
   readonly #wiring: LogWriterWiring
   readonly #writer: LogWriter
   readonly #appender: LogAppender
@@ -44,9 +45,14 @@ class LogWriterThread {
   readonly #metrics: ThreadMetrics
   /** Shards whose ring was full when last tried. */
   readonly #skipping: boolean[]
+  readonly #clock: Clock
+  readonly #transactionSamplesMax: number
   #retainedAtMs = 0
 
-  constructor(wiring: LogWriterWiring, writer: LogWriter) {
+  constructor(wiring: LogWriterWiring, writer: LogWriter, surroundings: Surroundings = REAL_SURROUNDINGS) {
+    const { bell, clock, limit } = surroundings
+    this.#clock = clock
+    this.#transactionSamplesMax = limit(TRANSACTION_SAMPLES_MAX)
     this.#wiring = wiring
     this.#writer = writer
     this.#board = new Board(wiring.board)
@@ -54,38 +60,46 @@ class LogWriterThread {
       writer,
       topics: wiring.topics,
       seriesLimit: wiring.seriesLimit,
-      clock: systemClock,
+      clock,
     })
     this.#metrics = new ThreadMetrics(wiring.metrics)
-    this.#bell = new Doorbell(wiring.bell)
+    this.#bell = bell(wiring.bell)
     this.#rings = wiring.ingestRings.map(
-      (ring, i) => new RingConsumer(ring, new Doorbell(wiring.ingestRoomBells[i]!)),
+      (ring, i) => new RingConsumer(ring, bell(wiring.ingestRoomBells[i]!)),
     )
-    this.#shardBells = wiring.shardBells.map((bell) => new Doorbell(bell))
+    this.#shardBells = wiring.shardBells.map((sab) => bell(sab))
     this.#shards = wiring.shardRings.map((ring, i) => new RingProducer(ring, this.#shardBells[i]!))
     this.#skipping = this.#shards.map(() => false)
   }
 
   run(): void {
+    this.start()
+    while (this.turn()) {}
+  }
+
+  start(): void {
     if (this.#wiring.downFromMs !== null) this.#appender.resumed(this.#wiring.downFromMs)
     this.#commit()
-    for (;;) {
-      const ending = this.#board.phase !== PHASE_RUNNING
-      this.#metrics.set(catalog.THREAD_HEARTBEAT, systemClock.nowMs() / 1_000)
-      this.#drain()
-      this.#tick()
-      if (this.#appender.hasPending || this.#appender.pendingSamples > 0) this.#commit()
-      else if (ending) return
-      else this.#sleep()
-      this.#retain()
-    }
+  }
+
+  /** Once round the loop; false: it was the last time. Waits in its bell only. */
+  turn(): boolean {
+    const ending = this.#board.phase !== PHASE_RUNNING
+    this.#metrics.set(catalog.THREAD_HEARTBEAT, this.#clock.nowMs() / 1_000)
+    this.#drain()
+    this.#tick()
+    if (this.#appender.hasPending || this.#appender.pendingSamples > 0) this.#commit()
+    else if (ending) return false
+    else this.#sleep()
+    this.#retain()
+    return true
   }
 
   /** Stages what is in the rings, ring by ring, whole requests only. */
   #drain(): void {
     for (let source = 0; source < this.#rings.length; source++) {
       const ring = this.#rings[source]!
-      while (this.#appender.pendingSamples < TRANSACTION_SAMPLES_MAX || this.#appender.requestOpen) {
+      while (this.#appender.pendingSamples < this.#transactionSamplesMax || this.#appender.requestOpen) {
         const kind = ring.peek()
         if (kind < 0) {
           if (!this.#appender.requestOpen) break
@@ -120,7 +134,7 @@ class LogWriterThread {
 
   /** Quiet partitions whose shard waits for log time get a tick. */
   #tick(): void {
-    const nowMs = systemClock.nowMs()
+    const nowMs = this.#clock.nowMs()
     const { deadlineMs } = this.#board
     for (const topic of this.#wiring.topics) {
       for (let partition = 0; partition < topic.partitions; partition++) {
@@ -133,10 +147,10 @@ class LogWriterThread {
   }
 
   #commit(): void {
-    const startedMs = systemClock.monotonicMs()
+    const startedMs = this.#clock.monotonicMs()
     const { batches, acks } = this.#appender.commit()
     const metrics = this.#metrics
-    metrics.observe(catalog.LOG_COMMIT_DURATION, (systemClock.monotonicMs() - startedMs) / 1_000)
+    metrics.observe(catalog.LOG_COMMIT_DURATION, (this.#clock.monotonicMs() - startedMs) / 1_000)
     metrics.add(catalog.LOG_TRANSACTION_REQUESTS, acks.length)
     for (const batch of batches) {
       const row = this.#topicRow(batch)
@@ -198,7 +212,7 @@ class LogWriterThread {
   }
 
   #retain(): void {
-    const nowMs = systemClock.nowMs()
+    const nowMs = this.#clock.nowMs()
     if (nowMs - this.#retainedAtMs < RETENTION_EVERY_MS) return
     const { lowWater, gauges } = this.#board
     const slotOf = new Map(this.#wiring.topics.map((topic) => [topic.topicId, topic.slot]))

@@ -13,8 +13,8 @@ import { Board, type BoardPipeline, PHASE_SHARDS_END } from '../engine/broker/no
 import type { Ledger } from '../engine/contract/entries.ts'
 import * as catalog from '../engine/metrics/catalog.ts'
 import { ThreadMetrics } from '../engine/metrics/thread-metrics.ts'
-import { Chain } from '../engine/pipeline/chain.ts'
-import { Doorbell } from '../engine/ring/doorbell.ts'
+import type { Chain } from '../engine/pipeline/chain.ts'
+import type { Doorbell } from '../engine/ring/doorbell.ts'
 import { RingConsumer, RingProducer } from '../engine/ring/spsc-ring.ts'
 import type { LogReader } from '../engine/store/log-contract.ts'
 import { openLogReader } from '../engine/store/log-store.ts'
@@ -23,6 +23,7 @@ import { openStateReader } from '../engine/store/state-store.ts'
 import { assert } from '../engine/util/assert.ts'
 import { systemClock } from '../engine/util/clock.ts'
 import { registry } from '../operators/registry.ts'
+import { REAL_SURROUNDINGS, type Surroundings } from './surroundings.ts'
 import type { ShardWiring } from './wiring.ts'
 
 /** Frames taken from the ring before results are reported and laggards get their turn. */
@@ -57,7 +58,7 @@ export async function runShard(wiring: ShardWiring): Promise<void> {
   await log.close()
 }
 
-class ShardThread {
+export class ShardThread {
   readonly #board: Board
   readonly #bell: Doorbell
   readonly #ring: RingConsumer
@@ -73,20 +74,28 @@ class ShardThread {
   readonly #seatsAt = new Map<number, Seat[]>()
   /** Log ends as they were before the ring was last drained. */
   readonly #endsSeen: Float64Array
+  readonly #surroundings: Surroundings
+  readonly #framesATurn: number
+  readonly #catchUpBatchesATurn: number
   #checkpointEpoch: number
 
-  constructor(wiring: ShardWiring, log: LogReader, state: StateReader) {
+  constructor(
+    wiring: ShardWiring,
+    log: LogReader,
+    state: StateReader,
+    surroundings: Surroundings = REAL_SURROUNDINGS,
+  ) {
+    const { bell, limit } = surroundings
+    this.#surroundings = surroundings
+    this.#framesATurn = limit(FRAMES_A_TURN)
+    this.#catchUpBatchesATurn = limit(CATCH_UP_BATCHES_A_TURN)
     this.#board = new Board(wiring.board)
     this.#metrics = new ThreadMetrics(wiring.metrics)
     this.#pipelines = wiring.pipelines
-    this.#bell = new Doorbell(wiring.bell)
+    this.#bell = bell(wiring.bell)
     this.#ring = new RingConsumer(wiring.ring)
     this.#live = new BatchView(wiring.ring)
-    const ring = new RingProducer(
-      wiring.commitRing,
-      new Doorbell(wiring.committerBell),
-      new Doorbell(wiring.commitRoomBell),
-    )
+    const ring = new RingProducer(wiring.commitRing, bell(wiring.committerBell), bell(wiring.commitRoomBell))
     this.#commits = new CommitProducer(ring)
     this.#log = log
     this.#endsSeen = new Float64Array(this.#board.logEnd.length)
@@ -101,30 +110,38 @@ class ShardThread {
   }
 
   run(): void {
+    this.start()
+    while (this.turn()) {}
+  }
+
+  start(): void {
     for (const seat of this.#seats) this.#publishSeat(seat)
     this.#publishDeadlines()
-    for (;;) {
-      const ending = this.#board.phase >= PHASE_SHARDS_END
-      this.#endsSeen.set(this.#board.logEnd)
-      const drained = this.#takeLive()
-      const caughtUp = this.#catchUp(drained)
-      this.#report()
-      const epoch = this.#board.checkpointEpoch
-      if (ending || epoch !== this.#checkpointEpoch) {
-        this.#checkpointEpoch = epoch
-        this.#checkpoint()
-      }
-      if (ending) {
-        this.#commits.done()
-        return
-      }
-      if (drained && caughtUp) this.#sleep()
+  }
+
+  /** Once round the loop; false: it was the last time. Waits in its bell only, and for room in its ring. */
+  turn(): boolean {
+    const ending = this.#board.phase >= PHASE_SHARDS_END
+    this.#endsSeen.set(this.#board.logEnd)
+    const drained = this.#takeLive()
+    const caughtUp = this.#catchUp(drained)
+    this.#report()
+    const epoch = this.#board.checkpointEpoch
+    if (ending || epoch !== this.#checkpointEpoch) {
+      this.#checkpointEpoch = epoch
+      this.#checkpoint()
     }
+    if (ending) {
+      this.#commits.done()
+      return false
+    }
+    if (drained && caughtUp) this.#sleep()
+    return true
   }
 
   #seat(pipeline: BoardPipeline, partition: number, state: StateReader): void {
     const { topic, plan, pipelineId } = pipeline
-    const chain = new Chain({
+    const chain = this.#surroundings.chain({
       plan,
       registry,
       partition,
@@ -174,7 +191,7 @@ class ShardThread {
   /** True: the ring is empty now. */
   #takeLive(): boolean {
     const ring = this.#ring
-    for (let frames = 0; frames < FRAMES_A_TURN; frames++) {
+    for (let frames = 0; frames < this.#framesATurn; frames++) {
       if (ring.peek() < 0) return true
       const view = this.#live.point(ring.position)
       const seats = this.#seatsAt.get(view.topicId * 65536 + view.partition)
@@ -198,7 +215,7 @@ class ShardThread {
       // While frames are left, one of them may be what the seat wants next; if it fell behind, none is.
       if (!drained && !seat.behind) continue
       let batches = 0
-      while (seat.chain.position < endOffset && batches++ < CATCH_UP_BATCHES_A_TURN) this.#readOne(seat)
+      while (seat.chain.position < endOffset && batches++ < this.#catchUpBatchesATurn) this.#readOne(seat)
       if (seat.chain.position < endOffset) caughtUp = false
       else seat.behind = false
     }

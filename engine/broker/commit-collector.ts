@@ -1,7 +1,7 @@
 /**
  * Collects what shards send (commit-frames.ts) and writes it into one transaction of the state environment. Guarantee:
- * an entry is committed together with, or before, the progress that covers it; entries that were committed before a
- * crash and come again on replay are suppressed by their number; a gap in the numbers is a programmer error and stops
+ * an entry is committed together with the progress that covers it, never before, however the streams of a shard mix in
+ * its ring; entries that were committed before a crash and come again on replay are suppressed by their number; a gap in the numbers is a programmer error and stops
  * the thread. Bytes are copied out of the rings when taken: shared memory must not reach LMDB. Used by the committer.
  */
 import type { Alert } from '../contract/alert.ts'
@@ -49,9 +49,7 @@ interface Stream {
   nextSeq: number
   position: number
   checkpointPosition: number
-}
-
-interface Queue {
+  /** Taken and not committed, in order. */
   readonly operations: Operation[]
   /** Operations up to here may be committed: the last of them is progress or a checkpoint. */
   committable: number
@@ -71,7 +69,8 @@ const decoder = new TextDecoder()
 
 export class CommitCollector {
   readonly #streams = new Map<number, Stream>()
-  readonly #queues: Queue[]
+  /** Those with something committable, in the order in which it became so. */
+  readonly #ready = new Set<Stream>()
   /** Ids of alerts that fire now, by pipeline. */
   readonly #firing = new Map<number, Set<string>>()
   /** Bytes held. */
@@ -79,8 +78,7 @@ export class CommitCollector {
   /** Shards that have said their last word. */
   doneCount = 0
 
-  constructor(sources: number, pipelines: readonly BoardPipeline[], state: StateReader) {
-    this.#queues = Array.from({ length: sources }, () => ({ operations: [], committable: 0 }))
+  constructor(pipelines: readonly BoardPipeline[], state: StateReader) {
     for (const { pipelineId, topic, slot } of pipelines) {
       const alerts = state.alerts(pipelineId).map(({ json }) => JSON.parse(json) as Alert)
       const firing = alerts.filter((alert) => alert.state === 'firing').map((alert) => alert.id)
@@ -95,6 +93,8 @@ export class CommitCollector {
           nextSeq: progress?.nextSeq ?? 0,
           position: progress?.position ?? 0,
           checkpointPosition: state.checkpoint(pipelineId, partition)?.position ?? 0,
+          operations: [],
+          committable: 0,
         })
       }
     }
@@ -105,21 +105,20 @@ export class CommitCollector {
   }
 
   get hasCommittable(): boolean {
-    return this.#queues.some((queue) => queue.committable > 0)
+    return this.#ready.size > 0
   }
 
   /** Copies one frame. */
-  take(source: number, kind: number, i32: Int32Array, f64: Float64Array, u8: Uint8Array, at: number): void {
+  take(kind: number, i32: Int32Array, f64: Float64Array, u8: Uint8Array, at: number): void {
     if (kind === frames.FRAME_DONE) {
       this.doneCount++
       return
     }
-    const queue = this.#queues[source]!
     const stream = this.#streams.get(streamKey(i32[at >> 2]!, i32[(at + 4) >> 2]!))
     assert(stream !== undefined, 'a frame names a stream of this node', i32[at >> 2], i32[(at + 4) >> 2])
     const word = (offset: number): number => i32[(at + offset) >> 2]!
     const number = (offset: number): number => f64[(at + offset) >> 3]!
-    const { operations } = queue
+    const { operations } = stream
     switch (kind) {
       case frames.FRAME_GROUP: {
         const key = copy(u8, at + frames.GROUP_HEADER_BYTES, word(12))
@@ -154,7 +153,7 @@ export class CommitCollector {
           stream,
           progress: { position: number(8), nextSeq: number(16), ledger },
         })
-        queue.committable = operations.length
+        this.#markCommittable(stream)
         return
       }
       case frames.FRAME_PAGE: {
@@ -168,7 +167,7 @@ export class CommitCollector {
       case frames.FRAME_CHECKPOINT: {
         const meta = decoder.decode(copy(u8, at + frames.CHECKPOINT_HEADER_BYTES, word(24)))
         operations.push({ op: 'checkpoint', stream, position: number(8), nextSeq: number(16), meta })
-        queue.committable = operations.length
+        this.#markCommittable(stream)
         return
       }
       default:
@@ -186,25 +185,29 @@ export class CommitCollector {
       checkpoints: 0,
       checkpointBytes: 0,
     }
-    for (const queue of this.#queues) {
-      for (let i = 0; i < queue.committable; i++) write(txn, queue.operations[i]!, this.#firing, committed)
+    for (const { operations, committable } of this.#ready) {
+      for (let i = 0; i < committable; i++) write(txn, operations[i]!, this.#firing, committed)
     }
     return committed
   }
 
   /** After the transaction is durable: forgets what it wrote, and tells each stream's new marks. */
   settle(moved: (stream: Readonly<Stream>) => void): void {
-    const streams = new Set<Stream>()
-    for (const queue of this.#queues) {
-      for (const operation of queue.operations.splice(0, queue.committable)) {
-        streams.add(operation.stream)
+    for (const stream of this.#ready) {
+      for (const operation of stream.operations.splice(0, stream.committable)) {
         if (operation.op === 'entry') this.pendingBytes -= operation.bytes.length
         else if (operation.op === 'group') this.pendingBytes -= operation.key.length
         else if (operation.op === 'page') this.pendingBytes -= PAGE_BYTES
       }
-      queue.committable = 0
+      stream.committable = 0
+      moved(stream)
     }
-    for (const stream of streams) moved(stream)
+    this.#ready.clear()
+  }
+
+  #markCommittable(stream: Stream): void {
+    stream.committable = stream.operations.length
+    this.#ready.add(stream)
   }
 
   streams(): IterableIterator<Readonly<Stream>> {

@@ -54,10 +54,10 @@ function harness() {
     new RingProducer(sab, new Doorbell(createDoorbell()), new Doorbell(createDoorbell())),
   )
   const ring = new RingConsumer(sab)
-  const collector = new CommitCollector(1, pipelines, state)
+  const collector = new CommitCollector(pipelines, state)
   const drain = (): void => {
     for (let kind = ring.peek(); kind >= 0; kind = ring.peek()) {
-      collector.take(0, kind, ring.i32, ring.f64, ring.u8, ring.position)
+      collector.take(kind, ring.i32, ring.f64, ring.u8, ring.position)
       ring.release()
     }
   }
@@ -111,6 +111,22 @@ test('entries are committed with the progress that covers them, and never before
   commit()
   expect(seqs()).toEqual([0, 1])
   expect(collector.pendingBytes).toBe(0)
+})
+
+test('progress of one partition commits no entries of another, though they came before it in the ring', () => {
+  const { producer, drain, commit } = harness()
+  const bytes = new Uint8Array(24)
+  producer.entriesOf(pipelineId, 1).entry(ENTRY_RESULTS, 0, 0, 1_000, bytes, bytes.length)
+  emitResults(producer, 0)
+  producer.progress(pipelineId, 0, chainAt(10, 1))
+  drain()
+  commit()
+  expect(seqs()).toEqual([0])
+  expect(state.entries(pipelineId, 1, 0)).toEqual([])
+  producer.progress(pipelineId, 1, chainAt(5, 1))
+  drain()
+  commit()
+  expect(state.entries(pipelineId, 1, 0).map(({ seq }) => seq)).toEqual([0])
 })
 
 test('what was committed before a crash is suppressed on replay, and progress never steps back', () => {

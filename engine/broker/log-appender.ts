@@ -425,7 +425,10 @@ function undefinedSeries(localId: number): never {
   assert(false, 'a series is defined before it is used', localId)
 }
 
-/** hot: least and greatest of a non-empty column. */
+/**
+ * hot: least and greatest of a non-empty column; NaN where one of its values is, since chains take a batch whose extent
+ * lies in one slice without a look at each time.
+ */
 function extent(column: Float64Array): { minMs: number; maxMs: number } {
   let minMs = column[0]!
   let maxMs = minMs
@@ -433,6 +436,7 @@ function extent(column: Float64Array): { minMs: number; maxMs: number } {
     const value = column[i]!
     if (value < minMs) minMs = value
     else if (value > maxMs) maxMs = value
+    else if (Number.isNaN(value)) return { minMs: value, maxMs: value }
   }
   return { minMs, maxMs }
 }

@@ -239,6 +239,27 @@ test('log time never steps back within a partition, and control records stand in
   expect(others.map(({ kind }) => kind)).toEqual([RECORD_END, RECORD_END, RECORD_END])
 })
 
+test('a time that is no number shows in the extent of its batch, wherever it stands', async () => {
+  for (const at of [0, 1, 2]) {
+    const { input, drain, commit, table } = harness()
+    const builder = new SampleBuilder()
+    const times = [5, 6, 7]
+    times[at] = Number.NaN
+    for (const timestampMs of times) builder.push(table.intern({ __name__: name(1) }), timestampMs, 1)
+    const home = partitionOf({ __name__: name(1) }, null, PARTITIONS)
+    const offset = writer.endOffset(0, home)
+    void input.append(0, table.takeNew(), builder)
+    drain()
+    commit()
+    const reader = openLogReader({ dir })
+    const buffer = new ArrayBuffer(BATCH_BYTES_MAX)
+    expect(reader.read(0, home, offset, buffer)).toBeGreaterThan(0)
+    const view = new BatchView(buffer).point(0)
+    expect([view.minTimestampMs, view.maxTimestampMs]).toEqual([Number.NaN, Number.NaN])
+    await reader.close()
+  }
+})
+
 test('a failed log writer rejects what is not acknowledged, and everything after it', async () => {
   const { input, table } = harness()
   const builder = new SampleBuilder()

@@ -10,7 +10,7 @@ import type { SinkPlugin, SinkProgress } from '../contract/plugins.ts'
 import { decodeSeriesKey } from '../series/series-key.ts'
 import type { StateReader } from '../store/state-contract.ts'
 import { assert } from '../util/assert.ts'
-import { type Sleep, sleep } from '../util/backoff.ts'
+import { type SetTimer, type Sleep, setTimer, sleep } from '../util/backoff.ts'
 import { type Clock, systemClock } from '../util/clock.ts'
 import { fnv1a } from '../util/hash.ts'
 import { Prng } from '../util/prng.ts'
@@ -43,6 +43,7 @@ export interface OutboxOptions {
   readonly metrics?: SinkMetrics
   readonly clock?: Clock
   readonly sleep?: Sleep
+  readonly setTimer?: SetTimer
 }
 
 export class OutboxRunner {
@@ -124,6 +125,7 @@ function makeFeeder(
     metrics,
     clock: options.clock ?? systemClock,
     sleep: options.sleep ?? sleep,
+    setTimer: options.setTimer ?? setTimer,
     prng: new Prng(fnv1a(name, 0, name.length)),
   })
   return feeder

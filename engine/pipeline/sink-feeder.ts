@@ -14,7 +14,7 @@ import type {
   SinkProgress,
   SinkRecord,
 } from '../contract/plugins.ts'
-import { backoffMs, type Sleep } from '../util/backoff.ts'
+import { backoffMs, type SetTimer, type Sleep } from '../util/backoff.ts'
 import type { Clock } from '../util/clock.ts'
 import type { Prng } from '../util/prng.ts'
 import type { ResultCursor } from './result-cursor.ts'
@@ -64,6 +64,7 @@ export interface FeederOptions {
   readonly metrics: SinkMetrics
   readonly clock: Clock
   readonly sleep: Sleep
+  readonly setTimer: SetTimer
   readonly prng: Prng
 }
 
@@ -227,9 +228,9 @@ export class SinkFeeder {
     if (this.#nudged || this.#stop.signal.aborted) return
     await new Promise<void>((resolve) => {
       const dueMs = this.#dueInMs()
-      const timer = dueMs === null ? null : setTimeout(resolve, dueMs)
+      const clearTimer = dueMs === null ? null : this.#options.setTimer(resolve, dueMs)
       this.#wake = () => {
-        if (timer !== null) clearTimeout(timer)
+        clearTimer?.()
         resolve()
       }
     })

@@ -269,7 +269,7 @@ function makeIdentity(env: StoreEnv, identity: string): void {
 }
 
 /** No row is missing or out of place, and every offset in the state is at most the log's end. Returns the newest appendedMs of the log, or -Infinity. */
-function verifyOffsets(log: StoreEnv, state: StoreEnv, dir: string): number {
+export function verifyOffsets(log: StoreEnv, state: StoreEnv, dir: string): number {
   const logTables = new LogTables(log)
   const stateTables = new StateTables(state)
   const topics = log.read(() => logTables.readTopics())

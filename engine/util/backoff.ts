@@ -29,3 +29,11 @@ export const sleep: Sleep = (ms, signal) =>
     const timer = setTimeout(done, ms)
     signal.addEventListener('abort', done)
   })
+
+/** Calls back after `ms`; what it returns clears the timer. */
+export type SetTimer = (run: () => void, ms: number) => () => void
+
+export const setTimer: SetTimer = (run, ms) => {
+  const timer = setTimeout(run, ms)
+  return () => clearTimeout(timer)
+}

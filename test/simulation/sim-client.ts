@@ -1,0 +1,230 @@
+/**
+ * A client of the node together with the node's door for it (workers/ingest.ts): it makes requests, interns series, and
+ * pushes frames into an ingest ring as far as there is room, a frame or a part of a request at a time. It outlives the
+ * node: what was not acknowledged when the node went down it may send again, as other samples, so that they can be told
+ * apart.
+ */
+import { SampleBuilder } from '../../engine/batch/sample-builder.ts'
+import { pushDefinitions, pushEnd, pushSamples } from '../../engine/broker/ingest-frames.ts'
+import type { Acknowledgement } from '../../engine/broker/log-appender.ts'
+import type { BoardTopic } from '../../engine/broker/node-board.ts'
+import type { RingProducer } from '../../engine/ring/spsc-ring.ts'
+import { type NewSeries, SeriesTable } from '../../engine/series/series-table.ts'
+import type { Clock } from '../../engine/util/clock.ts'
+import type { Prng } from '../../engine/util/prng.ts'
+import { check } from './checker.ts'
+import { IN_FLIGHT_MAX, makeSeries, pick, type Scenario, type SimSeries } from './scenario.ts'
+
+/** Samples of a frame, so that the smallest ring takes it. */
+const FRAME_SAMPLES = 30
+/** The part of a value after the point tells samples apart. */
+const UNIQUE_STEPS = 2 ** 24
+
+export interface SentSample {
+  readonly series: SimSeries
+  readonly timestampMs: number
+  readonly value: number
+}
+
+/** One sending of one request. */
+export interface Attempt {
+  readonly id: number
+  readonly client: number
+  readonly topicId: number
+  /** Empty: the end of an input. */
+  readonly samples: readonly SentSample[]
+  acknowledged: boolean
+}
+
+/** What numbers requests and samples over all clients and lives of the node. */
+export interface Counters {
+  attempts: number
+  samples: number
+}
+
+interface Job {
+  readonly attempt: Attempt
+  readonly columns: SampleBuilder
+  readonly series: NewSeries | null
+  definedKeys: number
+  pushed: number
+}
+
+interface Door {
+  readonly ring: RingProducer
+  readonly tables: ReadonlyMap<number, SeriesTable>
+}
+
+export class SimClient {
+  readonly #index: number
+  readonly #scenario: Scenario
+  readonly #prng: Prng
+  readonly #clock: Clock
+  readonly #counters: Counters
+  readonly #series: readonly SimSeries[]
+  readonly attempts: Attempt[] = []
+  readonly #inFlight = new Map<number, { readonly attempt: Attempt; readonly table: SeriesTable }>()
+  #door: Door | null = null
+  #topics: readonly BoardTopic[] = []
+  #job: Job | null = null
+  #left: number
+  #endsLeft: number
+  #nextSendMs = 0
+  resent = 0
+
+  constructor(index: number, scenario: Scenario, prng: Prng, clock: Clock, counters: Counters) {
+    this.#index = index
+    this.#scenario = scenario
+    this.#prng = prng
+    this.#clock = clock
+    this.#counters = counters
+    this.#series = makeSeries(scenario.topics, index, scenario.hosts)
+    this.#left = scenario.requests
+    this.#endsLeft = scenario.endsInput && index === 0 ? scenario.topics.length : 0
+  }
+
+  /** The node is up, with a new door. */
+  open(ring: RingProducer, topics: readonly BoardTopic[]): void {
+    const limit = 1_000
+    this.#topics = topics
+    this.#door = { ring, tables: new Map(topics.map(({ topicId }) => [topicId, new SeriesTable({ limit })])) }
+  }
+
+  /** The node is gone, and with it the answers. */
+  disconnect(): void {
+    this.#door = null
+    this.#job = null
+    for (const { attempt } of this.#inFlight.values()) {
+      if (attempt.samples.length === 0) this.#endsLeft++
+      else if (this.#prng.below(3) > 0) {
+        this.#left++
+        this.resent++
+      }
+    }
+    this.#inFlight.clear()
+  }
+
+  /** Nothing more is to be sent while things fail. */
+  get hasSent(): boolean {
+    return this.#left === 0 && this.#job === null
+  }
+
+  get isDone(): boolean {
+    return this.hasSent && this.#endsLeft === 0 && this.#inFlight.size === 0
+  }
+
+  /** A request is in the ring in part: the log writer waits for the rest of it. */
+  get isPushing(): boolean {
+    return this.#job !== null
+  }
+
+  /** When there is something to do for it; Infinity: not before an answer comes. */
+  get nextMs(): number {
+    if (this.#door === null) return Infinity
+    if (this.#job !== null) return 0
+    if (this.#inFlight.size >= IN_FLIGHT_MAX) return Infinity
+    return this.#left > 0 ? this.#nextSendMs : Infinity
+  }
+
+  /** Pushes a frame, or begins a request. */
+  turn(): void {
+    if (this.#job !== null) this.#push(this.#job)
+    else if (this.#left > 0) this.#begin()
+  }
+
+  /** The input is over: every partition of the next topic is told. */
+  sendEnd(): void {
+    if (this.#endsLeft === 0 || this.#door === null || this.#job !== null) return
+    const { topicId } = this.#topics[this.#endsLeft - 1]!
+    const id = this.#counters.attempts + 1
+    if (!pushEnd(this.#door.ring, id, topicId)) return
+    this.#counters.attempts = id
+    this.#endsLeft--
+    this.#sent({ id, client: this.#index, topicId, samples: [], acknowledged: false })
+  }
+
+  /** False: not one of this client's requests. */
+  acknowledge({ requestId, samples, refusedSamples, refusedLocalIds }: Acknowledgement): boolean {
+    const sent = this.#inFlight.get(requestId)
+    if (sent === undefined) return false
+    const { attempt, table } = sent
+    check(!attempt.acknowledged, 'a request is acknowledged once', requestId)
+    const counted = samples + refusedSamples
+    check(counted === attempt.samples.length, 'an acknowledgement counts every sample', requestId, counted)
+    attempt.acknowledged = true
+    this.#inFlight.delete(requestId)
+    for (const localId of refusedLocalIds) table.refuse(localId)
+    return true
+  }
+
+  #sent(attempt: Attempt): void {
+    this.attempts.push(attempt)
+    this.#inFlight.set(attempt.id, { attempt, table: this.#door!.tables.get(attempt.topicId)! })
+  }
+
+  #begin(): void {
+    const { paceMs, samplesMax } = this.#scenario
+    this.#nextSendMs = this.#clock.monotonicMs() - paceMs * Math.log(1 - this.#prng.float())
+    this.#left--
+    const { topicId } = pick(this.#prng, this.#topics)
+    const table = this.#door!.tables.get(topicId)!
+    const samples: SentSample[] = []
+    const columns = new SampleBuilder(64)
+    const count = 1 + this.#prng.below(samplesMax)
+    for (let i = 0; i < count; i++) {
+      const sent = pick(this.#prng, this.#series)
+      const localId = table.internKey(sent.key)
+      if (localId < 0) continue
+      // The first is ordinary: an attempt without any number could not be told from another.
+      const odd = i > 0 && this.#prng.float() < this.#scenario.oddShare
+      const value = odd ? pick(this.#prng, [NaN, Infinity, -Infinity, 0, -1e308]) : this.#value()
+      const timestampMs = this.#timestampMs(odd)
+      samples.push({ series: sent, timestampMs, value })
+      columns.push(localId, timestampMs, value)
+    }
+    const series = table.takeNew()
+    if (samples.length === 0) return
+    const id = ++this.#counters.attempts
+    const attempt = { id, client: this.#index, topicId, samples, acknowledged: false }
+    this.#job = { attempt, columns, series, definedKeys: 0, pushed: 0 }
+    this.#sent(attempt)
+    this.#push(this.#job)
+  }
+
+  /** One frame, or as many as there is room for. */
+  #push(job: Job): void {
+    const { attempt, columns, series } = job
+    const { ring } = this.#door!
+    do {
+      if (series !== null && job.definedKeys < series.keys.length) {
+        const pushed = pushDefinitions(ring, attempt.topicId, series.firstId, series.keys, job.definedKeys)
+        if (pushed === 0) return
+        job.definedKeys += pushed
+        continue
+      }
+      const to = Math.min(columns.count, job.pushed + 1 + this.#prng.below(FRAME_SAMPLES))
+      const last = to === columns.count
+      // The job is over before the frame is seen: its commit may run other threads.
+      if (last) this.#job = null
+      if (!pushSamples(ring, attempt.id, attempt.topicId, columns, job.pushed, to, last)) {
+        this.#job = job
+        return
+      }
+      job.pushed = to
+      if (last) return
+    } while (this.#prng.below(3) > 0)
+  }
+
+  #value(): number {
+    const whole = this.#prng.below(20) === 0 ? this.#prng.below(500) : 20 + this.#prng.below(10)
+    return whole + (++this.#counters.samples % UNIQUE_STEPS) / UNIQUE_STEPS
+  }
+
+  #timestampMs(odd: boolean): number {
+    const nowMs = this.#clock.nowMs()
+    if (odd) return pick(this.#prng, [NaN, nowMs - 3_600_000, nowMs + 60_000, nowMs + 0.5, Infinity])
+    // Mostly within the disorder that sources promise, sometimes beyond it.
+    const disorderMs = this.#scenario.disorderMs * (this.#prng.below(10) === 0 ? 3 : 1)
+    return nowMs - this.#prng.below(disorderMs + 1)
+  }
+}

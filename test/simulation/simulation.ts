@@ -1,0 +1,778 @@
+/**
+ * One simulated life of a node and its surroundings, all from one seed, on one thread: clients, the log writer, shards,
+ * committer and sinks run turn by turn in an order that the seed decides, over simulated disks and a simulated clock, and
+ * are crashed, paused and started again. The loops are those of workers/, the store code is that of engine/store/: what
+ * is simulated is what lies below them.
+ *
+ * A thread runs until it sleeps, but not alone: at every sync and whenever it rings a bell, the scheduler may let others
+ * run in between ("pass"), or crash the node. A thread that waits in the middle of its turn, for room in a ring or for the
+ * rest of a request, lets the others run until it is rung. Threads that another one on the stack waits for are left out,
+ * for they would have to return first (`isAllowed`).
+ */
+import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
+import {
+  Board,
+  type BoardBuffers,
+  type BoardPipeline,
+  type BoardTopic,
+  createBoard,
+  layOutPipelines,
+  layOutTopics,
+  PHASE_COMMITTER_ENDS,
+  PHASE_SHARDS_END,
+  PHASE_WRITER_ENDS,
+  slotCount,
+} from '../../engine/broker/node-board.ts'
+import { MillraceError } from '../../engine/contract/errors.ts'
+import * as catalog from '../../engine/metrics/catalog.ts'
+import { readMetric } from '../../engine/metrics/merge.ts'
+import { createMetricsBlock } from '../../engine/metrics/thread-metrics.ts'
+import { Chain, type ChainOptions } from '../../engine/pipeline/chain.ts'
+import { planHash } from '../../engine/pipeline/plan-difference.ts'
+import { createDoorbell, Doorbell } from '../../engine/ring/doorbell.ts'
+import { createRing, RingProducer } from '../../engine/ring/spsc-ring.ts'
+import type { LogWriter } from '../../engine/store/log-contract.ts'
+import { LmdbLogReader } from '../../engine/store/log-reader.ts'
+import { LogTables } from '../../engine/store/log-tables.ts'
+import { LmdbLogWriter } from '../../engine/store/log-writer.ts'
+import type { StateWriter } from '../../engine/store/state-contract.ts'
+import { LmdbStateReader } from '../../engine/store/state-reader.ts'
+import { StateTables } from '../../engine/store/state-tables.ts'
+import { LmdbStateWriter } from '../../engine/store/state-writer.ts'
+import { verifyOffsets } from '../../engine/store/store.ts'
+import type { Clock } from '../../engine/util/clock.ts'
+import { Prng } from '../../engine/util/prng.ts'
+import { CommitterThread } from '../../workers/committer.ts'
+import { LogWriterThread } from '../../workers/log-writer.ts'
+import { ShardThread } from '../../workers/shard.ts'
+import type { Surroundings } from '../../workers/surroundings.ts'
+import type { AckMessage, SharedWiring } from '../../workers/wiring.ts'
+import { Checker, check, SimulationFailure } from './checker.ts'
+import { makeScenario, pick, type Scenario } from './scenario.ts'
+import { type Counters, SimClient } from './sim-client.ts'
+import { type DiskKind, openSimEnv, SimDisk } from './sim-disk.ts'
+import { SimSinks, SimTarget } from './sim-sinks.ts'
+
+/** A node that is broken on purpose: what the simulation must notice. */
+export interface Mutant {
+  readonly name: string
+  readonly logDisk?: DiskKind
+  readonly stateDisk?: DiskKind
+  readonly chain?: (options: ChainOptions, clock: Clock) => Chain
+  readonly logWriter?: (writer: LogWriter) => LogWriter
+  readonly stateWriter?: (writer: StateWriter) => StateWriter
+  readonly sinksAnswerEarly?: boolean
+}
+
+export interface SimulationReport {
+  readonly seed: number
+  /** Of everything that was done, in order: equal for equal seeds. */
+  readonly digest: number
+  readonly steps: number
+  readonly simulatedMs: number
+  readonly crashes: number
+  /** By kind, crashes by place among them. */
+  readonly faults: Readonly<Record<string, number>>
+  readonly faultCount: number
+  readonly logOffsets: number
+  readonly entries: number
+  readonly transactions: number
+  readonly skippedBatches: number
+  readonly catchUpReads: number
+}
+
+/** Thrown through a thread's turn: the node is gone. */
+class SimCrash extends Error {
+  override readonly name = 'SimCrash'
+}
+
+const CRASHES_MAX = 12
+/** Threads on the stack: one that runs, and those that wait for it to yield. */
+const DEPTH_MAX = 4
+/** A thread that waits this long in the middle of a turn waits for ever. */
+const BLOCKED_STEPS_MAX = 5_000
+const STEPS_MAX = 400_000
+/** After everything was sent and nothing fails any more, all of it is in results and sinks within these. */
+const QUIET_STEPS_MAX = 60_000
+/** How long the node is watched without input: ticks, silences and idle partitions have their time. */
+const QUIET_MS = 70_000
+const OVERSLEEP_MS_MAX = 5_000
+const SLOWNESS = 30
+const HEARTBEAT_MS = 1_000
+
+type Role = 'client' | 'writer' | 'shard' | 'committer'
+
+interface Sleep {
+  readonly bell: SimBell
+  readonly ticket: number
+  readonly untilMs: number
+}
+
+interface Actor {
+  readonly index: number
+  readonly role: Role
+  /** False: it has ended. */
+  readonly turn: () => boolean
+  /** Clients: when they want a turn. */
+  readonly nextMs: () => number
+  /** It gets few turns, so that others run far ahead of it. */
+  readonly isSlow: boolean
+  asleep: Sleep | null
+  ended: boolean
+  onStack: boolean
+}
+
+class SimClock implements Clock {
+  #monotonicMs = 0
+  #wallOffsetMs = 1_700_000_000_000
+
+  nowMs(): number {
+    return this.#monotonicMs + this.#wallOffsetMs
+  }
+
+  monotonicMs(): number {
+    return this.#monotonicMs
+  }
+
+  advance(ms: number): void {
+    this.#monotonicMs += ms
+  }
+
+  /** Somebody sets the clock. */
+  step(ms: number): void {
+    this.#wallOffsetMs += ms
+  }
+}
+
+/** Waits by letting the scheduler run others; a ring is a place where it may do so too. */
+class SimBell extends Doorbell {
+  readonly #word: Int32Array
+  readonly #simulation: Simulation
+  /** A producer waits in it for room, in the middle of its turn. */
+  readonly isForRoom: boolean
+
+  constructor(sab: SharedArrayBuffer, simulation: Simulation, isForRoom: boolean) {
+    super(sab)
+    this.#word = new Int32Array(sab)
+    this.#simulation = simulation
+    this.isForRoom = isForRoom
+  }
+
+  isRungSince(ticket: number): boolean {
+    // acquire: as Doorbell.wait; partner: ring().
+    return Atomics.load(this.#word, 0) !== ticket
+  }
+
+  override wait(ticket: number, timeoutMs: number): boolean {
+    return this.#simulation.waitIn(this, ticket, timeoutMs)
+  }
+
+  override ring(): void {
+    super.ring()
+    this.#simulation.pass('bell')
+  }
+}
+
+/** Counters are not looked at, but for two; all threads of all runs share one block. */
+const metrics = createMetricsBlock()
+
+/** What a node consists of between start and crash. */
+interface Life {
+  readonly board: Board
+  readonly actors: Actor[]
+  readonly sinks: SimSinks
+  readonly acks: MessagePort
+  readonly ports: readonly MessagePort[]
+  readonly bells: {
+    readonly writer: SimBell
+    readonly committer: SimBell
+    readonly shards: readonly SimBell[]
+  }
+}
+
+export class Simulation {
+  readonly seed: number
+  readonly clock = new SimClock()
+  readonly scenario: Scenario
+  readonly #mutant: Mutant | null
+  readonly #schedule: Prng
+  readonly #faultPrng: Prng
+  readonly #targetPrng: Prng
+  readonly #checker: Checker
+  readonly #logDisk: SimDisk
+  readonly #stateDisk: SimDisk
+  readonly #clients: readonly SimClient[]
+  readonly #targets = new Map<string, SimTarget>()
+  readonly #surroundings: Surroundings
+  #roomBells = new Set<SharedArrayBuffer>()
+  #life: Life | null = null
+  #stack: Actor[] = []
+  #pipelines: readonly BoardPipeline[] = []
+  #fence = 0
+  #lastHeartbeatMs = Number.NEGATIVE_INFINITY
+  /** Passes do nothing: promises settle, or the run is being checked. */
+  #isStill = true
+  #isQuiet = false
+  #digest = 0
+  #steps = 0
+  #crashes = 0
+  readonly #faults: Record<string, number> = {}
+
+  constructor(options: { readonly seed: number; readonly mutant?: Mutant | null }) {
+    const { seed, mutant = null } = options
+    this.seed = seed
+    this.#mutant = mutant
+    this.scenario = makeScenario(new Prng(seed))
+    this.#schedule = new Prng(seed ^ 0x51ed270b)
+    this.#faultPrng = new Prng(seed ^ 0x2545f491)
+    this.#targetPrng = new Prng(seed ^ 0x6c8e9cf5)
+    this.#checker = new Checker(this.scenario.topics)
+    this.#logDisk = new SimDisk('log', mutant?.logDisk ?? 'strict', this.#diskWorld())
+    this.#stateDisk = new SimDisk('state', mutant?.stateDisk ?? 'strict', this.#diskWorld())
+    const counters: Counters = { attempts: 0, samples: 0 }
+    this.#clients = Array.from({ length: this.scenario.clients }, (_, i) => {
+      return new SimClient(i, this.scenario, new Prng(seed + 7_919 * (i + 1)), this.clock, counters)
+    })
+    for (const plan of this.scenario.plans) {
+      for (const { name, kind } of plan.sinks) this.#targets.set(`${plan.name}/${name}`, new SimTarget(kind))
+    }
+    this.#surroundings = {
+      clock: this.clock,
+      bell: (sab) => new SimBell(sab, this, this.#roomBells.has(sab)),
+      chain: (chain) => mutant?.chain?.(chain, this.clock) ?? new Chain(chain),
+      limit: (declared) => this.#limit(declared),
+    }
+  }
+
+  async run(): Promise<SimulationReport> {
+    const before = [readMetric(catalog.RING_SKIPPED_BATCHES, METRICS), catchUpReads()]
+    for (let done = false; !done; ) {
+      try {
+        this.#isStill = false
+        this.#start()
+        done = await this.#live()
+      } catch (error) {
+        if (!(error instanceof SimCrash) && !isInjected(error, this.#life !== null)) throw error
+        this.#noteFault(error instanceof SimCrash ? `crash at ${error.message}` : 'sync failure')
+        this.#crashes++
+      }
+      this.#down()
+    }
+    return {
+      seed: this.seed,
+      digest: this.#digest >>> 0,
+      steps: this.#steps,
+      simulatedMs: this.clock.monotonicMs(),
+      crashes: this.#crashes,
+      faults: this.#faults,
+      faultCount: Object.values(this.#faults).reduce((sum, count) => sum + count, 0),
+      logOffsets: this.#checker.logOffsets,
+      entries: this.#checker.committedEntries,
+      transactions: this.#checker.transactions,
+      skippedBatches: readMetric(catalog.RING_SKIPPED_BATCHES, METRICS) - before[0]!,
+      catchUpReads: catchUpReads() - before[1]!,
+    }
+  }
+
+  // ---- the scheduler's handles ---------------------------------------------------------------------------------
+
+  /** A place where other threads may run, or the node may crash. */
+  pass(place: string): void {
+    if (this.#isStill) return
+    const { crash, preempt } = this.scenario.oneIn
+    if (this.#crashes < CRASHES_MAX && this.#fails(crash)) throw new SimCrash(place)
+    if (this.#stack.length > 0 && this.#stack.length < DEPTH_MAX && this.#schedule.float() * preempt < 1)
+      this.#runOne()
+  }
+
+  /** A thread waits in its bell: at the end of its turn it is put to sleep, in the middle of it the others run. */
+  waitIn(bell: SimBell, ticket: number, timeoutMs: number): boolean {
+    const actor = this.#stack.at(-1)!
+    const midTurn =
+      bell.isForRoom || (actor.role === 'writer' && this.#clients.some((client) => client.isPushing))
+    if (!midTurn) {
+      const deep = actor.role === 'shard' && this.scenario.deepSleep
+      actor.asleep = { bell, ticket, untilMs: deep ? Infinity : this.clock.monotonicMs() + timeoutMs }
+      return true
+    }
+    for (let steps = 0; steps < BLOCKED_STEPS_MAX; steps++) {
+      if (bell.isRungSince(ticket)) return true
+      if (!this.#runOne()) this.clock.advance(1 + this.#schedule.below(30))
+    }
+    throw new SimulationFailure(`deadlock: ${actor.role} ${actor.index} waits for ever`)
+  }
+
+  #diskWorld() {
+    const fails = (): boolean => {
+      if (this.#isStill || !this.#fails(this.scenario.oneIn.syncFailure)) return false
+      return this.#crashes < CRASHES_MAX
+    }
+    return {
+      prng: this.#faultPrng,
+      pass: (place: string) => this.pass(place),
+      spend: (ms: number) => this.clock.advance(ms),
+      syncFails: fails,
+      durable: (env: string, writes: Parameters<Checker['durable']>[1]) => {
+        this.#note(writes.length)
+        this.#checker.durable(env, writes)
+      },
+    }
+  }
+
+  /** One chance in `oneIn`, while things fail. */
+  #fails(oneIn: number): boolean {
+    return !this.#isQuiet && this.#faultPrng.float() * oneIn < 1
+  }
+
+  #limit(declared: number): number {
+    if (!this.scenario.smallBounds) return declared
+    if (declared <= 64) return 1 + this.#schedule.below(4)
+    return declared > 1 << 20 ? 4_096 << this.#schedule.below(5) : 10 + this.#schedule.below(200)
+  }
+
+  #note(value: number): void {
+    this.#digest = Math.imul(this.#digest ^ (value + this.clock.monotonicMs() * 31), 0x01000193) | 0
+  }
+
+  #noteFault(kind: string): void {
+    this.#faults[kind] = (this.#faults[kind] ?? 0) + 1
+  }
+
+  /** True: somebody ran. */
+  #runOne(): boolean {
+    const { actors } = this.#life!
+    const awake = actors.filter((actor) => this.#isAwake(actor) && this.#isAllowed(actor))
+    if (awake.length === 0) return false
+    this.#runActor(this.#choose(awake))
+    return true
+  }
+
+  #choose(awake: readonly Actor[]): Actor {
+    const actor = pick(this.#schedule, awake)
+    return actor.isSlow && this.#schedule.below(SLOWNESS) > 0 ? pick(this.#schedule, awake) : actor
+  }
+
+  #isAwake({ asleep, ended, onStack, nextMs }: Actor): boolean {
+    if (ended || onStack) return false
+    const nowMs = this.clock.monotonicMs()
+    return asleep === null
+      ? nextMs() <= nowMs
+      : asleep.untilMs <= nowMs || asleep.bell.isRungSince(asleep.ticket)
+  }
+
+  /** Nobody may wait for a thread that is below it on the stack: shards wait for the committer, the writer for clients. */
+  #isAllowed({ role }: Actor): boolean {
+    const waitsFor = role === 'shard' ? 'committer' : role === 'writer' ? 'client' : null
+    return !this.#stack.some((below) => below.role === waitsFor)
+  }
+
+  #runActor(actor: Actor): void {
+    const { asleep } = actor
+    if (asleep !== null && !asleep.bell.isRungSince(asleep.ticket)) asleep.bell.cancel()
+    actor.asleep = null
+    actor.onStack = true
+    this.#stack.push(actor)
+    this.#note(actor.index)
+    // A crash leaves the stack as it is; the next life begins with an empty one.
+    if (!actor.turn()) actor.ended = true
+    this.#stack.pop()
+    actor.onStack = false
+  }
+
+  // ---- a life of the node --------------------------------------------------------------------------------------
+
+  /** As openStore, prepareStore and NodeThreads do it. */
+  #start(): void {
+    const { scenario } = this
+    this.#roomBells = new Set()
+    this.#fence++
+    const log = openSimEnv(this.#logDisk, null)
+    const state = openSimEnv(this.#stateDisk, null)
+    log.transaction(() => log.takeFence(this.#fence))
+    state.transaction(() => state.takeFence(this.#fence))
+    const newestMs = verifyOffsets(log, state, 'the simulated store')
+    const aliveMs = Math.max(newestMs, this.#lastHeartbeatMs)
+    const downFromMs = Number.isFinite(aliveMs) ? Math.min(aliveMs, this.clock.nowMs()) : null
+    const topics = this.#prepareTopics()
+    const pipelines = this.#preparePipelines(topics)
+    this.#pipelines = pipelines
+    this.#checker.prepared(pipelines)
+
+    const rows = pipelines.map(({ slot, topic }) => ({ slot, partitions: topic.partitions }))
+    const board = createBoard(slotCount(topics), slotCount(rows))
+    const shards = 1 + this.#schedule.below(3)
+    const each = <T>(count: number, make: () => T): T[] => Array.from({ length: count }, make)
+    const shardBells = each(shards, createDoorbell)
+    const shardRings = each(shards, () => createRing(scenario.shardRingBytes))
+    const commitRings = each(shards, () => createRing(scenario.commitRingBytes))
+    const commitRoomBells = each(shards, createDoorbell)
+    const ingestRings = each(scenario.clients, () => createRing(scenario.ingestRingBytes))
+    const ingestRoomBells = each(scenario.clients, createDoorbell)
+    for (const bell of commitRoomBells) this.#roomBells.add(bell)
+    const writerBell = createDoorbell()
+    const committerBell = createDoorbell()
+    const acks = new MessageChannel()
+    const cursors = new MessageChannel()
+    const { bell } = this.#surroundings
+    const shared: SharedWiring = { dir: '', fence: this.#fence, board, topics, pipelines, metrics }
+    const actors: Actor[] = []
+    const add = (role: Role, turn: () => boolean, nextMs: () => number = () => 0): void => {
+      const isSlow = this.#schedule.below(4) === 0
+      actors.push({
+        index: actors.length,
+        role,
+        turn,
+        nextMs,
+        isSlow,
+        asleep: null,
+        ended: false,
+        onStack: false,
+      })
+    }
+
+    for (const [i, client] of this.#clients.entries()) {
+      client.open(new RingProducer(ingestRings[i]!, bell(writerBell), bell(ingestRoomBells[i]!)), topics)
+      const turn = (): boolean => {
+        client.turn()
+        return true
+      }
+      add('client', turn, () => client.nextMs)
+    }
+    add(
+      'writer',
+      begun(() => {
+        const writer = this.#openLogWriter()
+        return new LogWriterThread(
+          {
+            ...shared,
+            ingestRings,
+            ingestRoomBells,
+            bell: writerBell,
+            shardRings,
+            shardBells,
+            port: acks.port2,
+            seriesLimit: scenario.seriesLimit,
+            retentionAgeMs: scenario.retentionAgeMs,
+            retentionBytes: scenario.retentionBytes,
+            downFromMs,
+          },
+          this.#mutant?.logWriter?.(writer) ?? writer,
+          this.#surroundings,
+        )
+      }),
+    )
+    for (let shard = 0; shard < shards; shard++) {
+      add(
+        'shard',
+        begun(() => {
+          return new ShardThread(
+            {
+              ...shared,
+              shard,
+              shardCount: shards,
+              ring: shardRings[shard]!,
+              bell: shardBells[shard]!,
+              commitRing: commitRings[shard]!,
+              commitRoomBell: commitRoomBells[shard]!,
+              committerBell,
+            },
+            this.#openLogReader(),
+            this.#openStateReader(),
+            this.#surroundings,
+          )
+        }),
+      )
+    }
+    add(
+      'committer',
+      begun(() => {
+        const writer = new LmdbStateWriter(new StateTables(openSimEnv(this.#stateDisk, this.#fence)))
+        return new CommitterThread(
+          {
+            ...shared,
+            rings: commitRings,
+            roomBells: commitRoomBells,
+            bell: committerBell,
+            shardBells,
+            port: cursors.port1,
+            commitMs: scenario.commitMs,
+            checkpointMs: scenario.checkpointMs,
+            retentionAgeMs: scenario.retentionAgeMs,
+          },
+          this.#mutant?.stateWriter?.(writer) ?? writer,
+          this.#surroundings,
+        )
+      }),
+    )
+    const sinks = new SimSinks({
+      world: {
+        prng: this.#targetPrng,
+        clock: this.clock,
+        pass: (place) => this.pass(place),
+        callFails: () => {
+          const failed = this.#fails(scenario.oneIn.targetFailure)
+          if (failed) this.#noteFault('target failure')
+          return failed
+        },
+      },
+      pipelines,
+      targets: this.#targets,
+      state: this.#openStateReader(),
+      log: this.#openLogReader(),
+      port: cursors.port2,
+      committerBell: bell(committerBell),
+      answersEarly: this.#mutant?.sinksAnswerEarly ?? false,
+    })
+    this.#life = {
+      board: new Board(board as BoardBuffers),
+      actors,
+      sinks,
+      acks: acks.port1,
+      ports: [acks.port1, acks.port2, cursors.port1, cursors.port2],
+      bells: {
+        writer: new SimBell(writerBell, this, false),
+        committer: new SimBell(committerBell, this, false),
+        shards: shardBells.map((sab) => new SimBell(sab, this, false)),
+      },
+    }
+  }
+
+  #prepareTopics(): BoardTopic[] {
+    const writer = this.#openLogWriter()
+    writer.transaction((txn) => {
+      for (const topic of this.scenario.topics) txn.createTopic(topic)
+    })
+    return layOutTopics(writer.topics().map(({ id, ...topic }) => ({ topicId: id, ...topic })))
+  }
+
+  #preparePipelines(topics: readonly BoardTopic[]): BoardPipeline[] {
+    const writer = new LmdbStateWriter(new StateTables(openSimEnv(this.#stateDisk, this.#fence)))
+    const records = writer.transaction((txn) =>
+      this.scenario.plans.map((plan) => {
+        const { topicId } = topics.find(({ name }) => name === plan.topic.name)!
+        const { id } = txn.putPipeline({
+          name: plan.name,
+          topicId,
+          topic: plan.topic.name,
+          planHash: planHash(plan),
+          planJson: JSON.stringify(plan),
+        })
+        return { plan, pipelineId: id }
+      }),
+    )
+    return layOutPipelines(records, topics)
+  }
+
+  #openLogWriter(): LmdbLogWriter {
+    return new LmdbLogWriter(new LogTables(openSimEnv(this.#logDisk, this.#fence))).load()
+  }
+
+  #openLogReader(): LmdbLogReader {
+    return new LmdbLogReader(new LogTables(openSimEnv(this.#logDisk, null)))
+  }
+
+  #openStateReader(): LmdbStateReader {
+    return new LmdbStateReader(new StateTables(openSimEnv(this.#stateDisk, null)))
+  }
+
+  /** True: the run is over; false: the node was stopped cleanly, to start again. A crash comes as a throw. */
+  async #live(): Promise<boolean> {
+    let quietSteps = 0
+    let quietUntilMs = Infinity
+    for (;;) {
+      const isSent = this.#clients.every((client) => client.hasSent)
+      if (isSent && !this.#isQuiet) {
+        this.#isQuiet = true
+        quietUntilMs = this.clock.monotonicMs() + QUIET_MS
+      }
+      if (this.#isQuiet) {
+        quietUntilMs = Math.min(quietUntilMs, this.clock.monotonicMs() + QUIET_MS)
+        check(
+          ++quietSteps < QUIET_STEPS_MAX,
+          'what was sent is in committed results after a bounded time',
+          () => this.#standing(),
+        )
+        for (const client of this.#clients) client.sendEnd()
+        if (this.clock.monotonicMs() >= quietUntilMs && this.#isSettled()) {
+          await this.#stop()
+          this.#finish()
+          return true
+        }
+      } else if (this.#fails(this.scenario.oneIn.cleanStop)) {
+        this.#noteFault('clean stop')
+        await this.#stop()
+        return false
+      }
+      await this.#step()
+    }
+  }
+
+  async #step(): Promise<void> {
+    check(++this.#steps < STEPS_MAX, 'a run ends', () => this.#standing())
+    this.#disturb()
+    this.#receiveAcks()
+    const { actors, sinks } = this.#life!
+    const nowMs = this.clock.monotonicMs()
+    const awake = actors.filter((actor) => this.#isAwake(actor) && this.#isAllowed(actor))
+    const isSinkTurn = sinks.nextMs <= nowMs && this.#schedule.below(awake.length + 1) === 0
+    if (isSinkTurn) await this.#sinkTurn()
+    else if (awake.length > 0) this.#runActor(this.#choose(awake))
+    else this.#passTime()
+  }
+
+  async #sinkTurn(): Promise<void> {
+    this.#note(-1)
+    // What follows from a promise cannot be interrupted; targets are, before and after each call.
+    const turn = this.#life!.sinks.turn()
+    this.#isStill = true
+    await turn
+    this.#isStill = false
+  }
+
+  #disturb(): void {
+    const nowMs = this.clock.nowMs()
+    if (Math.abs(nowMs - this.#lastHeartbeatMs) >= HEARTBEAT_MS) this.#lastHeartbeatMs = nowMs
+    this.clock.advance(this.#schedule.below(3))
+    const { pause, clockStep } = this.scenario.oneIn
+    if (this.#fails(pause)) {
+      this.#noteFault('pause of the machine')
+      this.clock.advance(1_000 << this.#faultPrng.below(8))
+    }
+    if (this.#fails(clockStep)) {
+      this.#noteFault('step of the clock')
+      this.clock.step(this.#faultPrng.below(40_000) - 20_000)
+    }
+  }
+
+  /** Everybody sleeps: time passes until somebody wakes, or a little longer. */
+  #passTime(): void {
+    const { actors, sinks } = this.#life!
+    const nowMs = this.clock.monotonicMs()
+    const wakes = actors
+      .filter(({ ended }) => !ended)
+      .map(({ asleep, nextMs }) => asleep?.untilMs ?? nextMs())
+    wakes.push(sinks.nextMs)
+    const coming = wakes.filter((ms) => Number.isFinite(ms) && ms > nowMs)
+    // A timeout is a lower bound: on a busy machine a thread wakes later.
+    const isLate = coming.length === 0 || this.#schedule.below(2) === 0
+    const waitMs = isLate ? this.#schedule.below(OVERSLEEP_MS_MAX) : pick(this.#schedule, coming) - nowMs
+    this.clock.advance(Math.max(1, Math.min(OVERSLEEP_MS_MAX, waitMs)))
+  }
+
+  #receiveAcks(): void {
+    for (;;) {
+      const received = receiveMessageOnPort(this.#life!.acks)
+      if (received === undefined) return
+      for (const ack of (received.message as AckMessage).acks) {
+        const taken = this.#clients.some((client) => client.acknowledge(ack))
+        check(taken, 'an acknowledgement answers a request', ack.requestId)
+      }
+    }
+  }
+
+  #isSettled(): boolean {
+    return (
+      this.#checker.isCaughtUp && this.#clients.every((client) => client.isDone) && this.#life!.sinks.isIdle
+    )
+  }
+
+  #standing(): string {
+    const { actors, board, sinks } = this.#life!
+    const asleep = actors.map(
+      ({ role, asleep: sleep, ended }) => `${role}:${ended ? 'ended' : sleep === null ? 'awake' : 'asleep'}`,
+    )
+    const clients = this.#clients.map(({ isDone, hasSent }) => `${hasSent}/${isDone}`)
+    return `${asleep} log ${board.logEnd} committed ${board.committed} clients ${clients} sinks ${sinks.isIdle}`
+  }
+
+  /** As NodeThreads.stop: each kind of thread ends when everything that comes to it has come. */
+  async #stop(): Promise<void> {
+    const { board, bells, actors, sinks } = this.#life!
+    const ended = (role: Role): boolean => actors.every((actor) => actor.role !== role || actor.ended)
+    const until = async (condition: () => boolean, what: string): Promise<void> => {
+      for (let steps = 0; !condition(); steps++) {
+        check(steps < QUIET_STEPS_MAX, `a stop ends: ${what}`, () => this.#standing())
+        await this.#step()
+      }
+    }
+    await until(() => this.#clients.every((client) => !client.isPushing), 'clients')
+    for (const actor of actors) if (actor.role === 'client') actor.ended = true
+    board.enter(PHASE_WRITER_ENDS)
+    bells.writer.ring()
+    await until(() => ended('writer'), 'the log writer')
+    board.enter(PHASE_SHARDS_END)
+    for (const bell of bells.shards) bell.ring()
+    await until(() => ended('shard'), 'the shards')
+    // The last stop of a run leaves nothing for the next start; any other may.
+    if (this.#isQuiet)
+      await until(() => this.#checker.isCaughtUp && sinks.isIdle, 'what is committed is delivered')
+    // An outbox that is stopping sets a real timer, which only its end clears: it is not crashed.
+    const wasQuiet = this.#isQuiet
+    this.#isQuiet = true
+    sinks.stop()
+    await until(() => sinks.stopped, 'the sinks')
+    this.#isQuiet = wasQuiet
+    board.enter(PHASE_COMMITTER_ENDS)
+    bells.committer.ring()
+    await until(() => ended('committer'), 'the committer')
+    this.#receiveAcks()
+  }
+
+  /** The node is gone: what is not on the disk is lost, and it stays away for a while. */
+  #down(): void {
+    this.#isStill = true
+    const life = this.#life
+    this.#life = null
+    this.#stack = []
+    this.#logDisk.crash()
+    this.#stateDisk.crash()
+    if (life !== null) {
+      life.sinks.crash()
+      for (const port of life.ports) port.close()
+    }
+    for (const client of this.#clients) client.disconnect()
+    if (this.#pipelines.length > 0) this.#checker.compare()
+    this.clock.advance(pick(this.#faultPrng, [0, 5, 500, 20_000, 3_600_000, 36_000_000]))
+  }
+
+  #finish(): void {
+    this.#isStill = true
+    const state = this.#openStateReader()
+    const attempts = this.#clients.flatMap((client) => client.attempts).sort((a, b) => a.id - b.id)
+    this.#checker.finish(attempts, (pipelineId) => state.alerts(pipelineId).map(({ json }) => json))
+    for (const pipeline of this.#pipelines) {
+      for (const [i, { name }] of pipeline.plan.sinks.entries()) {
+        this.#checker.checkTarget(pipeline, i, this.#targets.get(`${pipeline.plan.name}/${name}`)!)
+      }
+    }
+  }
+}
+
+/** A thread's first turn makes and starts it. */
+function begun(make: () => { start(): void; turn(): boolean }): () => boolean {
+  let thread: { start(): void; turn(): boolean } | null = null
+  return () => {
+    if (thread !== null) return thread.turn()
+    thread = make()
+    thread.start()
+    return true
+  }
+}
+
+const METRICS = [new Float64Array(metrics)]
+const PIPELINES_MAX = 3
+
+function catchUpReads(): number {
+  let reads = 0
+  for (let row = 0; row < PIPELINES_MAX; row++) reads += readMetric(catalog.CATCH_UP_READS, METRICS, row)
+  return reads
+}
+
+/** A failed sync ends the process; it is no finding. */
+function isInjected(error: unknown, _hasLife: boolean): boolean {
+  return error instanceof MillraceError && error.code === 'STORE_IO'
+}
+
+export async function simulate(seed: number, mutant: Mutant | null = null): Promise<SimulationReport> {
+  return new Simulation({ seed, mutant }).run()
+}

@@ -13,6 +13,7 @@ import { RingConsumer } from '../engine/ring/spsc-ring.ts'
 import type { StateWriter } from '../engine/store/state-contract.ts'
 import { openStateWriter } from '../engine/store/state-store.ts'
 import { systemClock } from '../engine/util/clock.ts'
+import { killPoint } from '../engine/util/kill-point.ts'
 import type { CommittedMessage, CommitterWiring, RememberMessage } from './wiring.ts'
 
 /** Bytes collected that are committed without waiting for the interval. */
@@ -22,6 +23,7 @@ const RETENTION_EVERY_MS = 60_000
 export async function runCommitter(wiring: CommitterWiring): Promise<void> {
   const writer = openStateWriter({ dir: wiring.dir, fence: wiring.fence })
   new CommitterThread(wiring, writer).run()
+  killPoint('committer-ends')
   await writer.close()
   wiring.port.close()
 }
@@ -106,6 +108,7 @@ class CommitterThread {
   #commit(): void {
     const startedMs = systemClock.monotonicMs()
     const remembered = this.#remember.splice(0)
+    killPoint('commit-taken')
     const committed = this.#writer.transaction((txn) => {
       const result = this.#collector.apply(txn)
       for (const { pipelineId, sink, json } of remembered) txn.putSink(pipelineId, sink, json)
@@ -114,6 +117,7 @@ class CommitterThread {
     this.#collector.settle((stream) => {
       this.#board.committed[stream.slot] = stream.position
     })
+    killPoint('commit-settled')
     for (const message of remembered) this.#noteWanted(message)
     if (committed.checkpoints > 0) this.#publishMarks()
     this.#board.publish()
@@ -124,7 +128,9 @@ class CommitterThread {
         committed: true,
         remembered: remembered.map(({ request }) => request),
       }
+      killPoint('commit-untold')
       this.#port.postMessage(message)
+      killPoint('commit-told')
     }
   }
 

@@ -16,6 +16,7 @@ import type { LogWriter } from '../engine/store/log-contract.ts'
 import { openLogWriter } from '../engine/store/log-store.ts'
 import { assert } from '../engine/util/assert.ts'
 import { systemClock } from '../engine/util/clock.ts'
+import { killPoint } from '../engine/util/kill-point.ts'
 import type { AckMessage, LogWriterWiring } from './wiring.ts'
 
 /** Samples after which a transaction is closed though more are waiting: about 5 MB. */
@@ -28,6 +29,7 @@ export async function runLogWriter(wiring: LogWriterWiring): Promise<void> {
   const writer = openLogWriter({ dir: wiring.dir, fence: wiring.fence })
   const thread = new LogWriterThread(wiring, writer)
   thread.run()
+  killPoint('writer-ends')
   await writer.close()
   wiring.port.close()
 }
@@ -145,11 +147,14 @@ class LogWriterThread {
       metrics.add(catalog.LOG_BYTES, batch.length)
       this.#show(batch)
     }
+    killPoint('log-shown')
     this.#publishEnds()
+    killPoint('log-ends-published')
     this.#appender.recycle()
     if (acks.length > 0) {
       const message: AckMessage = { acks }
       this.#wiring.port.postMessage(message)
+      killPoint('log-acknowledged')
     }
   }
 

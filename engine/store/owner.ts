@@ -8,6 +8,7 @@ import { readFileSync, readlinkSync, renameSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { MillraceError } from '../contract/errors.ts'
+import { killPoint } from '../util/kill-point.ts'
 
 export const OWNER_SILENT_MS = 15_000
 
@@ -112,7 +113,9 @@ export function writeHeartbeat(dir: string, heartbeat: Heartbeat): void {
   const path = join(dir, HEARTBEAT_FILE)
   const draft = `${path}.${heartbeat.pid}`
   writeFileSync(draft, `${JSON.stringify(heartbeat)}\n`)
+  killPoint('heartbeat-drafted')
   renameSync(draft, path)
+  killPoint('heartbeat-written')
 }
 
 /** Null: there is none, or it is not readable as one (a power loss may leave it empty). */

@@ -7,6 +7,7 @@ import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { MillraceError } from '../contract/errors.ts'
 import { type Clock, systemClock } from '../util/clock.ts'
+import { killPoint } from '../util/kill-point.ts'
 import { prepareDirectory } from './directory.ts'
 import { envExists, openEnv, type StoreEnv } from './env.ts'
 import { LOG_FOLDER } from './log-store.ts'
@@ -62,6 +63,7 @@ export async function openStore(options: { readonly dir: string; readonly clock?
     const here = thisProcess(clock.nowMs())
     checkFormat(log, dir)
     const claim = claimLog(log, dir, here, clock)
+    killPoint('open-claimed')
     try {
       // Opened only by the owner: what it finds or makes there is nobody else's.
       const state = openEnv(statePath, null)
@@ -70,9 +72,13 @@ export async function openStore(options: { readonly dir: string; readonly clock?
       const isComplete = log.get(log.meta, COMPLETE_KEY) !== null
       const identity = agreeOnIdentity(log, state, dir, isComplete)
       const fence = takeFences(log, state, claim.fence)
+      killPoint('open-fenced')
       const newestMs = verifyOffsets(log, state, dir)
       const lastAliveMs = Math.max(newestMs, isComplete ? claim.lastHeartbeatMs : Number.NEGATIVE_INFINITY)
-      if (!isComplete) log.transaction(() => log.put(log.meta, COMPLETE_KEY, sealJson(true)))
+      if (!isComplete) {
+        log.transaction(() => log.put(log.meta, COMPLETE_KEY, sealJson(true)))
+        killPoint('open-complete')
+      }
       return new OpenStore({
         dir,
         log,
@@ -143,7 +149,9 @@ class OpenStore implements Store {
     const { log, state, fence } = this.#parts
     if (log.fence() === fence) {
       this.heartbeat()
+      killPoint('close-releasing')
       release(log)
+      killPoint('close-released')
     }
     await state.close()
     await log.close()
@@ -212,8 +220,14 @@ function agreeOnIdentity(log: StoreEnv, state: StoreEnv, dir: string, isComplete
     throw mismatch(dir, `the log belongs to store ${ofLog}, the state to store ${ofState}`)
   }
   const identity = ofLog ?? randomUUID()
-  if (ofLog === null) makeIdentity(log, identity)
-  if (ofState === null) makeIdentity(state, identity)
+  if (ofLog === null) {
+    makeIdentity(log, identity)
+    killPoint('open-log-identity')
+  }
+  if (ofState === null) {
+    makeIdentity(state, identity)
+    killPoint('open-state-identity')
+  }
   return identity
 }
 

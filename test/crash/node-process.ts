@@ -1,8 +1,18 @@
 /** A node of the built command line as a process of its own, and the signals that end it. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { join } from 'node:path'
+import { DIST } from './places.ts'
 
-const MAIN = join(import.meta.dirname, '../../main.js')
+const MAIN = join(DIST, 'main.js')
+/** Short epochs, so that a short run has many. */
+export const NODE_ARGUMENTS: readonly string[] = [
+  ['--shards', '2'],
+  ['--commit-every', '20ms'],
+  ['--checkpoint-every', '150ms'],
+  // Event times are fixed by the seed, and lie ever further back.
+  ['--retention-age', '30000d'],
+].flat()
+
 /** Of what a node says, the newest is kept for the report of a failure. */
 const SAID_CHARACTERS_MAX = 8_192
 
@@ -46,6 +56,10 @@ export class NodeProcess {
         resolve({ code, signal })
       })
     })
+  }
+
+  get pid(): number {
+    return this.#child.pid!
   }
 
   get said(): string {

@@ -2,8 +2,9 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { SinkFeed } from '../../engine/contract/plugins.ts'
+import { DIST } from './places.ts'
 
-const PACKAGE = join(import.meta.dirname, '../../index.js')
+const PACKAGE = join(DIST, 'index.js')
 
 export interface FileTarget {
   readonly pipeline: string

@@ -8,7 +8,7 @@
  * directory stays.
  */
 import { execFileSync } from 'node:child_process'
-import { cpSync, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -17,8 +17,10 @@ import { Prng } from '../../engine/util/prng.ts'
 import { checkAfterKill, checkLog, checkRun, openReference } from './check.ts'
 import { Feeder } from './feed.ts'
 import { MUTANTS, mutantEnvironment } from './mutant-names.ts'
-import { NodeProcess } from './node-process.ts'
-import { FILES, writePipelines } from './pipelines.ts'
+import { NODE_ARGUMENTS, NodeProcess } from './node-process.ts'
+import { writePipelines } from './pipelines.ts'
+import { ROOT } from './places.ts'
+import { becomesQuiet } from './quiet.ts'
 import { Receiver } from './receiver.ts'
 import { type Kill, Schedule } from './schedule.ts'
 import { isClean, newVerdict, type Verdict } from './verdict.ts'
@@ -32,17 +34,6 @@ const STOP_MS_MAX = 60_000
 const FEED_PAUSE_MS = 12
 /** Fed after the last kill. */
 const LAST_BODIES = 24
-/** Nothing moved for so long: windows are closed, silence is told, sinks have everything. */
-const QUIET_MS = 2_500
-const QUIET_MS_MAX = 90_000
-const ARGUMENTS = [
-  ['--shards', '2'],
-  ['--commit-every', '20ms'],
-  ['--checkpoint-every', '150ms'],
-  // Event times are fixed by the seed, and lie ever further back.
-  ['--retention-age', '30000d'],
-].flat()
-
 interface Settings {
   readonly kills: number
   readonly minutes: number
@@ -231,7 +222,7 @@ class CrashTest {
     this.#starts++
     const { mutant } = this.#settings
     const mutated = mutant === null ? {} : mutantEnvironment(mutant)
-    return new NodeProcess(['run', pipelines, '--data', join(dir, 'data'), ...ARGUMENTS, ...more], {
+    return new NodeProcess(['run', pipelines, '--data', join(dir, 'data'), ...NODE_ARGUMENTS, ...more], {
       ...mutated,
       ...env,
     })
@@ -260,29 +251,10 @@ class CrashTest {
     throw new Broken(`the node did not stop well: ${JSON.stringify(ended)}\n${node.said}`)
   }
 
-  /** Nothing grows any more, neither log nor files nor posts, and no sink lags; or the wait is over, and the check tells. */
   async #quiet(node: NodeProcess, url: string, dir: string): Promise<void> {
-    let before = ''
-    let sinceMs = performance.now()
-    const untilMs = sinceMs + QUIET_MS_MAX
-    while (performance.now() < untilMs) {
-      const metrics = await (await fetch(`${url}/metrics`)).text()
-      const status = (await (await fetch(`${url}/api/v1/status`)).json()) as {
-        topics: { appended: number }[]
-      }
-      const lag = metrics.split('\n').filter((line) => /^millrace_(sink|pipeline)_lag\w*\{.* [^0]/.test(line))
-      const sizes = FILES.map(({ name }) => statSync(join(dir, name), { throwIfNoEntry: false })?.size ?? 0)
-      const now = JSON.stringify([
-        status.topics.map(({ appended }) => appended),
-        sizes,
-        this.#receiver.count(),
-      ])
-      if (now !== before || lag.length > 0) sinceMs = performance.now()
-      before = now
-      if (performance.now() - sinceMs >= QUIET_MS) return
-      if ((await node.endsWithin(100)) !== null) throw new Broken(`the node ended by itself\n${node.said}`)
-    }
-    this.#log(`still not quiet after ${QUIET_MS_MAX} ms\n${node.said}`)
+    const isQuiet = await becomesQuiet(node, url, dir, () => this.#receiver.count())
+    // The check tells what is missing.
+    if (!isQuiet) this.#log(`still not quiet\n${node.said}`)
   }
 
   #posts(folder: string): ReadonlyMap<string, readonly string[]> {
@@ -300,8 +272,10 @@ class CrashTest {
 
 function commit(): string {
   try {
-    const cwd = join(import.meta.dirname, '../../..')
-    return execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd, stdio: ['ignore', 'pipe', 'ignore'] })
+    return execFileSync('git', ['rev-parse', '--short', 'HEAD'], {
+      cwd: ROOT,
+      stdio: ['ignore', 'pipe', 'ignore'],
+    })
       .toString()
       .trim()
   } catch {

@@ -13,6 +13,7 @@ import { RingConsumer } from '../engine/ring/spsc-ring.ts'
 import type { StateWriter } from '../engine/store/state-contract.ts'
 import { openStateWriter } from '../engine/store/state-store.ts'
 import type { Clock } from '../engine/util/clock.ts'
+import { killPoint } from '../engine/util/kill-point.ts'
 import { REAL_SURROUNDINGS, type Surroundings } from './surroundings.ts'
 import type { CommittedMessage, CommitterWiring, RememberMessage } from './wiring.ts'
 
@@ -23,6 +24,7 @@ const RETENTION_EVERY_MS = 60_000
 export async function runCommitter(wiring: CommitterWiring): Promise<void> {
   const writer = openStateWriter({ dir: wiring.dir, fence: wiring.fence })
   new CommitterThread(wiring, writer).run()
+  killPoint('committer-ends')
   await writer.close()
   wiring.port.close()
 }
@@ -120,6 +122,7 @@ export class CommitterThread {
   #commit(): void {
     const startedMs = this.#clock.monotonicMs()
     const remembered = this.#remember.splice(0)
+    killPoint('commit-taken')
     const committed = this.#writer.transaction((txn) => {
       const result = this.#collector.apply(txn)
       for (const { pipelineId, sink, json } of remembered) txn.putSink(pipelineId, sink, json)
@@ -128,6 +131,7 @@ export class CommitterThread {
     this.#collector.settle((stream) => {
       this.#board.committed[stream.slot] = stream.position
     })
+    killPoint('commit-settled')
     for (const message of remembered) this.#noteWanted(message)
     if (committed.checkpoints > 0) this.#publishMarks()
     this.#board.publish()
@@ -138,7 +142,9 @@ export class CommitterThread {
         committed: true,
         remembered: remembered.map(({ request }) => request),
       }
+      killPoint('commit-untold')
       this.#port.postMessage(message)
+      killPoint('commit-told')
     }
   }
 

@@ -16,6 +16,7 @@ import type { LogWriter } from '../engine/store/log-contract.ts'
 import { openLogWriter } from '../engine/store/log-store.ts'
 import { assert } from '../engine/util/assert.ts'
 import type { Clock } from '../engine/util/clock.ts'
+import { killPoint } from '../engine/util/kill-point.ts'
 import { REAL_SURROUNDINGS, type Surroundings } from './surroundings.ts'
 import type { AckMessage, LogWriterWiring } from './wiring.ts'
 
@@ -29,6 +30,7 @@ export async function runLogWriter(wiring: LogWriterWiring): Promise<void> {
   const writer = openLogWriter({ dir: wiring.dir, fence: wiring.fence })
   const thread = new LogWriterThread(wiring, writer)
   thread.run()
+  killPoint('writer-ends')
   await writer.close()
   wiring.port.close()
 }
@@ -159,11 +161,14 @@ export class LogWriterThread {
       metrics.add(catalog.LOG_BYTES, batch.length)
       this.#show(batch)
     }
+    killPoint('log-shown')
     this.#publishEnds()
+    killPoint('log-ends-published')
     this.#appender.recycle()
     if (acks.length > 0) {
       const message: AckMessage = { acks }
       this.#wiring.port.postMessage(message)
+      killPoint('log-acknowledged')
     }
   }
 

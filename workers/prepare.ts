@@ -14,6 +14,7 @@ import { planDifference, planHash } from '../engine/pipeline/plan-difference.ts'
 import { openLogWriter } from '../engine/store/log-store.ts'
 import type { PipelineRecord, StateTransaction } from '../engine/store/state-contract.ts'
 import { openStateWriter } from '../engine/store/state-store.ts'
+import { killPoint } from '../engine/util/kill-point.ts'
 
 /** The topic that `/write` uses when a request names none. */
 export const DEFAULT_TOPIC = 'metrics'
@@ -35,6 +36,7 @@ export async function prepareStore(options: {
   const declared = [...new Map(plans.map(({ topic }) => [topic.name, topic])).values()]
   const topics = layOutTopics(await prepareTopics(dir, fence, declared, options.defaultPartitions))
   const records = await preparePipelines(dir, fence, plans, topics, options.resetState)
+  killPoint('pipelines-made')
   return { topics, pipelines: layOutPipelines(records, topics) }
 }
 
@@ -55,6 +57,7 @@ async function prepareTopics(
     writer.transaction((txn) => {
       for (const spec of specs) txn.createTopic(spec)
     })
+    killPoint('topics-made')
     // Topics of earlier starts go on taking samples.
     return writer
       .topics()

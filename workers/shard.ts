@@ -22,6 +22,7 @@ import type { StateReader } from '../engine/store/state-contract.ts'
 import { openStateReader } from '../engine/store/state-store.ts'
 import { assert } from '../engine/util/assert.ts'
 import { systemClock } from '../engine/util/clock.ts'
+import { killPoint } from '../engine/util/kill-point.ts'
 import { registry } from '../operators/registry.ts'
 import { REAL_SURROUNDINGS, type Surroundings } from './surroundings.ts'
 import type { ShardWiring } from './wiring.ts'
@@ -115,6 +116,7 @@ export class ShardThread {
   }
 
   start(): void {
+    killPoint('shard-restored')
     for (const seat of this.#seats) this.#publishSeat(seat)
     this.#publishDeadlines()
   }
@@ -132,6 +134,7 @@ export class ShardThread {
       this.#checkpoint()
     }
     if (ending) {
+      killPoint('shard-ends')
       this.#commits.done()
       return false
     }
@@ -151,6 +154,7 @@ export class ShardThread {
     })
     const checkpoint = state.checkpoint(pipelineId, partition)
     if (checkpoint !== null) {
+      killPoint('shard-restoring')
       chain.restore(checkpoint.meta, state.pages(pipelineId, partition), (groupId) => {
         const key = state.groupKey(pipelineId, partition, groupId)
         assert(key !== null, 'a checkpoint uses groups that were committed', plan.name, partition, groupId)
@@ -228,12 +232,14 @@ export class ShardThread {
     assert(length > 0, 'a durable batch can be read', topicId, seat.partition, seat.chain.position)
     this.#metrics.add(catalog.CATCH_UP_READS, 1, seat.row)
     seat.chain.process(this.#readView.point(0))
+    killPoint('shard-caught-up')
   }
 
   #report(): void {
     let moved = false
     for (const seat of this.#seats) {
       if (seat.chain.position === seat.reportedPosition) continue
+      if (!moved) killPoint('shard-reporting')
       this.#commits.progress(seat.pipeline.pipelineId, seat.partition, seat.chain)
       seat.reportedPosition = seat.chain.position
       this.#count(seat)
@@ -242,6 +248,7 @@ export class ShardThread {
     }
     this.#metrics.set(catalog.THREAD_HEARTBEAT, systemClock.nowMs() / 1_000)
     if (!moved) return
+    killPoint('shard-reported')
     this.#publishDeadlines()
     for (let row = 0; row < this.#pipelines.length; row++) this.#gauge(row)
   }

@@ -9,6 +9,7 @@ import { ENTRY_ALERT, ENTRY_RESULTS, type Ledger } from '../contract/entries.ts'
 import { PAGE_BYTES, PAGE_CELLS } from '../state/cells.ts'
 import type { Progress, StateReader, StateTransaction } from '../store/state-contract.ts'
 import { assert } from '../util/assert.ts'
+import { killPoint } from '../util/kill-point.ts'
 import * as frames from './commit-frames.ts'
 import type { BoardPipeline } from './node-board.ts'
 
@@ -251,6 +252,7 @@ function write(
       txn.putEntry(pipelineId, partition, seq, kind, operation.causeOffset, operation.eventTimeMs, bytes)
       stream.nextSeq = seq + 1
       committed.entries++
+      killPoint('commit-entry')
       if (kind === ENTRY_ALERT)
         committed.alerts.push({ pipelineId, state: keepAlert(txn, pipelineId, bytes, firing) })
       else if (kind === ENTRY_RESULTS) {
@@ -271,15 +273,18 @@ function write(
         stream.nextSeq,
       )
       txn.putProgress(pipelineId, partition, progress)
+      killPoint('commit-progress')
       stream.position = progress.position
       return
     }
     case 'page':
       txn.putPage(pipelineId, partition, operation.region, operation.index, operation.cells)
       committed.checkpointBytes += PAGE_BYTES
+      killPoint('commit-page')
       return
     case 'checkpoint': {
       const { position, nextSeq, meta } = operation
+      killPoint('commit-checkpoint')
       assert(nextSeq <= stream.nextSeq, 'a checkpoint follows the entries it covers', nextSeq, stream.nextSeq)
       txn.putCheckpoint(pipelineId, partition, { position, nextSeq, meta })
       stream.checkpointPosition = position

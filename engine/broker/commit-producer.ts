@@ -7,6 +7,7 @@ import type { Chain } from '../pipeline/chain.ts'
 import type { RingProducer } from '../ring/spsc-ring.ts'
 import { PAGE_BYTES } from '../state/cells.ts'
 import { assert } from '../util/assert.ts'
+import { killPoint } from '../util/kill-point.ts'
 import * as frames from './commit-frames.ts'
 
 /** A committer that takes nothing for this long is dead; the shard stops rather than hang for ever. */
@@ -65,14 +66,17 @@ export class CommitProducer {
         ring.i32[(at + 12) >> 2] = index
         ring.f64.set(cells, (at + frames.PAGE_HEADER_BYTES) >> 3)
         ring.commit(frames.FRAME_PAGE)
+        killPoint('checkpoint-page')
       }),
     )
+    killPoint('checkpoint-paged')
     const at = this.#claim(frames.CHECKPOINT_HEADER_BYTES + meta.length, pipelineId, partition)
     ring.f64[(at + 8) >> 3] = chain.position
     ring.f64[(at + 16) >> 3] = chain.nextSeq
     ring.i32[(at + 24) >> 2] = meta.length
     ring.u8.set(meta, at + frames.CHECKPOINT_HEADER_BYTES)
     ring.commit(frames.FRAME_CHECKPOINT)
+    killPoint('checkpoint-marked')
   }
 
   done(): void {

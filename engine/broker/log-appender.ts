@@ -15,6 +15,7 @@ import { SeriesTable } from '../series/series-table.ts'
 import type { LogTransaction, LogWriter } from '../store/log-contract.ts'
 import { assert } from '../util/assert.ts'
 import type { Clock } from '../util/clock.ts'
+import { killPoint } from '../util/kill-point.ts'
 import { SAMPLES_HEADER_BYTES } from './ingest-frames.ts'
 import type { BoardTopic } from './node-board.ts'
 
@@ -263,6 +264,7 @@ export class LogAppender {
     assert(this.#open === null, 'a request is committed whole', this.#open?.requestId)
     for (const stage of this.#stages.values()) this.#sealAll(stage)
     const batches = this.#sealed
+    killPoint('log-staged')
     this.#writer.transaction((txn) => {
       for (const stage of this.#stages.values()) putNewSeries(txn, stage)
       for (const batch of batches) txn.putBatch(batch.bytes.subarray(0, batch.length))

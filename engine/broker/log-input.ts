@@ -7,6 +7,7 @@ import type { SampleBuilder } from '../batch/sample-builder.ts'
 import type { MillraceError } from '../contract/errors.ts'
 import type { RingProducer } from '../ring/spsc-ring.ts'
 import { assert } from '../util/assert.ts'
+import { killPoint } from '../util/kill-point.ts'
 import {
   END_BYTES,
   FRAME_SAMPLES_MAX,
@@ -84,6 +85,7 @@ export class LogInput {
     const request = this.#waiting.get(ack.requestId)
     assert(request !== undefined, 'an acknowledgement answers a request', ack.requestId)
     this.#settled(ack.requestId)
+    killPoint('answer-due')
     request.resolve(ack)
   }
 
@@ -110,7 +112,10 @@ export class LogInput {
       this.#bytesOf.set(request.requestId, bytes)
       this.inFlightBytes += bytes
       const job: Job = { request, series, columns, count, definedKeys: 0, pushed: 0 }
-      if (this.#jobs.length === 0 && this.#push(job)) return
+      if (this.#jobs.length === 0 && this.#push(job)) {
+        killPoint('request-pushed')
+        return
+      }
       // The caller may reuse its builder from now on.
       job.columns = {
         seriesIds: columns.seriesIds.slice(0, Math.max(0, count)),

@@ -18,6 +18,7 @@ import {
 } from '../metrics/catalog.ts'
 import type { ThreadMetrics } from '../metrics/thread-metrics.ts'
 import type { Clock } from '../util/clock.ts'
+import { killPoint } from '../util/kill-point.ts'
 import { BodyIntake, encodingOf, type InFlight, type Taker } from './body-intake.ts'
 import {
   answerOf,
@@ -179,6 +180,7 @@ class WriteRequest implements Taker {
     if (res.destroyed) return
     res.writeHead(204, durable ? NO_CONTENT_HEADERS : NOT_DURABLE_HEADERS)
     res.end()
+    killPoint('answer-sent')
   }
 
   /** Not before there is something to decode: a client that sends a head and then nothing holds no decoder. */

@@ -16,6 +16,7 @@ import type {
 } from '../contract/plugins.ts'
 import { backoffMs, type SetTimer, type Sleep } from '../util/backoff.ts'
 import type { Clock } from '../util/clock.ts'
+import { killPoint } from '../util/kill-point.ts'
 import type { Prng } from '../util/prng.ts'
 import type { ResultCursor } from './result-cursor.ts'
 
@@ -191,6 +192,7 @@ export class SinkFeeder {
         : progress
     cursor.seek(start.positions)
     this.#token = start.token
+    killPoint('sink-positioned')
     this.#unremembered = 'records'
     await this.#flush()
   }
@@ -241,10 +243,12 @@ export class SinkFeeder {
     const { pipeline, plan, metrics } = this.#options
     const deadBefore = this.#deadLetters
     await this.#retrying(async () => {
+      killPoint('sink-delivering')
       if (sink.guarantee === 'transactional') this.#token = await sink.write(records)
       else if (sink.guarantee === 'idempotent') await sink.upsert(records)
       else await sink.send(records)
     })
+    killPoint('sink-delivered')
     const delivered = records.length - (this.#deadLetters - deadBefore)
     this.#delivered += delivered
     this.#unremembered = 'records'
@@ -291,8 +295,10 @@ export class SinkFeeder {
     const { remember, cursor, clock } = this.#options
     this.#unremembered = null
     this.#rememberedAtMs = clock.monotonicMs()
+    killPoint('sink-remembering')
     this.#remembering = remember({ positions: cursor.positions(), token: this.#token }).then(
       () => {
+        killPoint('sink-remembered')
         this.#remembering = null
       },
       (error: unknown) => {

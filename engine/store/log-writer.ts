@@ -8,6 +8,7 @@ import * as layout from '../batch/layout.ts'
 import { MillraceError } from '../contract/errors.ts'
 import type { TopicSpec } from '../contract/plan.ts'
 import { assert } from '../util/assert.ts'
+import { killPoint } from '../util/kill-point.ts'
 import { KeyBuffer, readU32 } from './keys.ts'
 import type {
   LogTopic,
@@ -95,10 +96,13 @@ export class LmdbLogWriter implements LogWriter {
     this.#savedTopicCount = this.#states.length
     try {
       const result = this.#tables.env.transaction(() => {
+        killPoint('log-begun')
         const value = body(this.#transaction)
         this.#putTails()
+        killPoint('log-written')
         return value
       })
+      killPoint('log-committed')
       for (const state of this.#touched) state.isTouched = false
       return result
     } catch (error) {

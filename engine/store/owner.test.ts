@@ -57,6 +57,11 @@ describe('start times', () => {
   test('a zombie owns nothing', () => {
     expect(parseProcStat(`42 (node) Z${after.slice(1)}`)).toBeUndefined()
   })
+  test('a stopped process is judged by its heartbeat', () => {
+    for (const state of ['T', 't']) expect(parseProcStat(`42 (node) ${state}${after.slice(1)}`)).toBeNull()
+    expect(isOwnerAlive(HERE, HERE, FRESH_MS, NOW_MS, () => null)).toBe(true)
+    expect(isOwnerAlive(HERE, HERE, STALE_MS, NOW_MS, () => null)).toBe(false)
+  })
   test.runIf(process.platform === 'linux')('a killed child is gone, a running one has one', async () => {
     const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'])
     await once(child, 'spawn')

@@ -1,13 +1,14 @@
 /**
  * Who owns a data directory, and whether that owner still lives. The rule is pure (`isOwnerAlive`); the facts it judges
  * come from /proc on Linux. Same boot and pid namespace: alive iff that pid exists with that start time, so a kill -9 is
- * known at once and a reused pid fools nobody. Otherwise (another container or boot, another system): alive iff its
- * heartbeat is younger than OWNER_SILENT_MS.
+ * known at once and a reused pid fools nobody. Otherwise (another container or boot, another system), and for a process
+ * that is stopped: alive iff its heartbeat is younger than OWNER_SILENT_MS.
  */
 import { readFileSync, readlinkSync, renameSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { MillraceError } from '../contract/errors.ts'
+import { killPoint } from '../util/kill-point.ts'
 
 export const OWNER_SILENT_MS = 15_000
 
@@ -65,7 +66,7 @@ export function isOwnerAlive(
   return start === owner.processStart
 }
 
-/** Start time of a live process. A zombie has stopped running: it owns nothing. */
+/** Start time of a live process; null: it is stopped. A zombie has stopped running: it owns nothing. */
 export function processStartOf(pid: number): string | null | undefined {
   let stat: string
   try {
@@ -77,10 +78,12 @@ export function processStartOf(pid: number): string | null | undefined {
 }
 
 /** proc_pid_stat(5): the command in field 2 may hold spaces and parentheses, so fields count from the last `)`. */
-export function parseProcStat(stat: string): string | undefined {
+export function parseProcStat(stat: string): string | null | undefined {
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   const state = fields[0]
   if (state === 'Z' || state === 'X') return undefined
+  // Stopped (SIGSTOP, a debugger): it is there, but whether it still owns anything only its heartbeat tells.
+  if (state === 'T' || state === 't') return null
   return fields[STARTTIME_FIELD - FIRST_FIELD]
 }
 
@@ -112,7 +115,9 @@ export function writeHeartbeat(dir: string, heartbeat: Heartbeat): void {
   const path = join(dir, HEARTBEAT_FILE)
   const draft = `${path}.${heartbeat.pid}`
   writeFileSync(draft, `${JSON.stringify(heartbeat)}\n`)
+  killPoint('heartbeat-drafted')
   renameSync(draft, path)
+  killPoint('heartbeat-written')
 }
 
 /** Null: there is none, or it is not readable as one (a power loss may leave it empty). */

@@ -5,6 +5,7 @@
  */
 import { PAGE_CELLS } from '../state/cells.ts'
 import { assert } from '../util/assert.ts'
+import { killPoint } from '../util/kill-point.ts'
 import { EntryEncoder } from './entry-codec.ts'
 import type { Table } from './env.ts'
 import { readU32 } from './keys.ts'
@@ -39,7 +40,14 @@ export class LmdbStateWriter extends LmdbStateReader implements StateWriter {
   }
 
   transaction<T>(body: (txn: StateTransaction) => T): T {
-    return this.#tables.env.transaction(() => body(this.#transaction))
+    const result = this.#tables.env.transaction(() => {
+      killPoint('state-begun')
+      const value = body(this.#transaction)
+      killPoint('state-written')
+      return value
+    })
+    killPoint('state-committed')
+    return result
   }
 
   retainEntries(request: EntryRetentionRequest): { readonly deleted: number; readonly more: boolean } {

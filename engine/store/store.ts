@@ -7,6 +7,7 @@ import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { MillraceError } from '../contract/errors.ts'
 import { type Clock, systemClock } from '../util/clock.ts'
+import { killPoint } from '../util/kill-point.ts'
 import { createEnv, removeDrafts } from './create-env.ts'
 import { prepareDirectory } from './directory.ts'
 import { DAMAGE_REMEDY, DATA_FILE, envExists, namedFault, openEnv, type StoreEnv } from './env.ts'
@@ -74,6 +75,7 @@ async function openDirectory(dir: string, clock: Clock): Promise<Store> {
     const here = thisProcess(clock.nowMs())
     checkFormat(log, dir)
     const claim = claimLog(log, dir, here, clock)
+    killPoint('open-claimed')
     try {
       // Whoever was writing has been fenced by the claim.
       if (!wasChecked) isSound(logPath)
@@ -92,9 +94,13 @@ async function openDirectory(dir: string, clock: Clock): Promise<Store> {
       checkFormat(state, dir)
       const identity = agreeOnIdentity(log, state, dir, isComplete)
       const fence = takeFences(log, state, claim.fence)
+      killPoint('open-fenced')
       const newestMs = verifyOffsets(log, state, dir)
       const lastAliveMs = Math.max(newestMs, isComplete ? claim.lastHeartbeatMs : Number.NEGATIVE_INFINITY)
-      if (!isComplete) log.transaction(() => log.put(log.meta, COMPLETE_KEY, sealJson(true)))
+      if (!isComplete) {
+        log.transaction(() => log.put(log.meta, COMPLETE_KEY, sealJson(true)))
+        killPoint('open-complete')
+      }
       return new OpenStore({
         dir,
         log,
@@ -178,8 +184,10 @@ class OpenStore implements Store {
     const { log, state, fence } = this.#parts
     try {
       if (log.fence() === fence) {
-        release(log)
         this.heartbeat()
+        killPoint('close-releasing')
+        release(log)
+        killPoint('close-released')
       }
     } finally {
       await state.close()
@@ -251,8 +259,14 @@ function agreeOnIdentity(log: StoreEnv, state: StoreEnv, dir: string, isComplete
     throw mismatch(dir, `the log belongs to store ${ofLog}, the state to store ${ofState}`)
   }
   const identity = ofLog ?? randomUUID()
-  if (ofLog === null) makeIdentity(log, identity)
-  if (ofState === null) makeIdentity(state, identity)
+  if (ofLog === null) {
+    makeIdentity(log, identity)
+    killPoint('open-log-identity')
+  }
+  if (ofState === null) {
+    makeIdentity(state, identity)
+    killPoint('open-state-identity')
+  }
   return identity
 }
 

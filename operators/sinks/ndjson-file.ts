@@ -21,6 +21,7 @@ import type {
   TransactionalSink,
 } from '../../engine/contract/plugins.ts'
 import { assert } from '../../engine/util/assert.ts'
+import { killPoint } from '../../engine/util/kill-point.ts'
 import { lineOf, verifyTail } from './file-tail.ts'
 
 /** Bytes before the remembered length whose checksum is remembered with it: another file of equal length is noticed. */
@@ -129,12 +130,15 @@ class NdjsonFile implements TransactionalSink {
     const bytes = Buffer.concat(records.map(lineOf))
     try {
       await this.#checkUnchanged(file)
+      killPoint('file-checked')
       this.#dirtyUpToBytes = this.#lengthBytes + bytes.length
       for (let done = 0; done < bytes.length; ) {
         const { bytesWritten } = await file.write(bytes, done, bytes.length - done, this.#lengthBytes + done)
         done += bytesWritten
       }
+      killPoint('file-written')
       await file.datasync()
+      killPoint('file-synced')
     } catch (error) {
       throw this.#failure('cannot be written', error)
     }

@@ -22,6 +22,7 @@ import type { AtLeastOnceSink, SinkContext, SinkPlugin, SinkRecord } from '../..
 import { backoffMs, type Sleep, sleep } from '../../engine/util/backoff.ts'
 import { type Clock, systemClock } from '../../engine/util/clock.ts'
 import { fnv1a } from '../../engine/util/hash.ts'
+import { killPoint } from '../../engine/util/kill-point.ts'
 import { Prng } from '../../engine/util/prng.ts'
 import { recordJson } from './record-json.ts'
 
@@ -173,7 +174,9 @@ class Webhook implements AtLeastOnceSink {
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
       let retryAfter: string | null = null
       try {
+        killPoint('webhook-posting')
         const answer = await post(this.#options, request, signal)
+        killPoint('webhook-answered')
         if (answer.status >= 200 && answer.status < 300) return
         problem = answerText(answer)
         retryAfter = answer.retryAfter

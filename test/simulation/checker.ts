@@ -307,7 +307,7 @@ export class Checker {
       plan: pipeline.plan,
       registry,
       partition,
-      labelsOf: (seriesId) => decodeSeriesKey(series[seriesId]!),
+      keyOf: (seriesId) => series[seriesId]!,
       sink: {
         group: (groupId, key) => {
           groups[groupId] = key.slice()

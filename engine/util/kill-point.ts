@@ -1,0 +1,98 @@
+/**
+ * Named places at which a test lets the whole process die (SIGKILL) or freeze (SIGSTOP). Armed by the environment of the
+ * process, once a thread: MILLRACE_TEST_KILL_AT=name, name:hit or name:hit:SIGSTOP means the hit-th time that a thread
+ * comes by. Anything else there is ignored by name: a process that is not under test must not be stopped by a typo.
+ *
+ * Guarantee: unarmed, a place costs one comparison with null. Never put one where samples are counted: only where a
+ * batch, a page, a request or a transaction passes. Each name stands at one place; test/crash holds the list to the code.
+ */
+export const KILL_POINTS = [
+  // Start: who owns the store, what it holds.
+  'open-claimed',
+  'open-log-identity',
+  'open-state-identity',
+  'open-fenced',
+  'open-complete',
+  'heartbeat-drafted',
+  'heartbeat-written',
+  'topics-made',
+  'pipelines-made',
+  'shard-restoring',
+  'shard-restored',
+  // A request: from its frames to its answer.
+  'request-pushed',
+  'log-staged',
+  'log-begun',
+  'log-written',
+  'log-committed',
+  'log-shown',
+  'log-ends-published',
+  'log-acknowledged',
+  'answer-due',
+  'answer-sent',
+  // A shard's turn, and its checkpoint.
+  'shard-caught-up',
+  'shard-reporting',
+  'shard-reported',
+  'checkpoint-page',
+  'checkpoint-paged',
+  'checkpoint-marked',
+  // A commit.
+  'commit-taken',
+  'state-begun',
+  'commit-entry',
+  'commit-progress',
+  'commit-page',
+  'commit-checkpoint',
+  'state-written',
+  'state-committed',
+  'commit-settled',
+  'commit-untold',
+  'commit-told',
+  // A sink.
+  'sink-positioned',
+  'sink-delivering',
+  'sink-delivered',
+  'sink-remembering',
+  'sink-remembered',
+  'file-checked',
+  'file-written',
+  'file-synced',
+  'webhook-posting',
+  'webhook-answered',
+  // Stop.
+  'writer-ends',
+  'shard-ends',
+  'committer-ends',
+  'close-releasing',
+  'close-released',
+] as const
+
+export type KillPoint = (typeof KILL_POINTS)[number]
+
+export const KILL_AT_VARIABLE = 'MILLRACE_TEST_KILL_AT'
+
+interface Armed {
+  readonly name: string
+  readonly signal: 'SIGKILL' | 'SIGSTOP'
+  hitsLeft: number
+}
+
+const armed: Armed | null = armedBy(process.env[KILL_AT_VARIABLE])
+
+export function killPoint(name: KillPoint): void {
+  if (armed === null) return
+  if (armed.name !== name || --armed.hitsLeft !== 0) return
+  // Works on worker threads too, and returns on none of them.
+  process.kill(process.pid, armed.signal)
+}
+
+function armedBy(written: string | undefined): Armed | null {
+  if (written === undefined) return null
+  const [name, hit = '1', signal = 'SIGKILL'] = written.split(':')
+  const hitsLeft = Number(hit)
+  const isKnown = KILL_POINTS.some((point) => point === name)
+  if (name === undefined || !isKnown || !Number.isSafeInteger(hitsLeft) || hitsLeft < 1) return null
+  if (signal !== 'SIGKILL' && signal !== 'SIGSTOP') return null
+  return { name, signal, hitsLeft }
+}

@@ -34,7 +34,7 @@ export class StoreEnv {
   readonly path: string
   readonly meta: Table
   readonly #root: Root
-  readonly #tables: Table[] = []
+  readonly #tables = new Map<string, Table>()
   #fence: number | null
   #failure: MillraceError | null = null
   #isWriting = false
@@ -50,14 +50,16 @@ export class StoreEnv {
   }
 
   table(name: string): Table {
-    assert(this.#tables.length < TABLES_MAX, 'a table more than the environment holds', name)
+    const opened = this.#tables.get(name)
+    if (opened !== undefined) return opened
+    assert(this.#tables.size < TABLES_MAX, 'a table more than the environment holds', name)
     const table: Table = this.#root.openDB<Uint8Array, Uint8Array>({
       name,
       encoding: 'binary',
       keyEncoding: 'binary',
       cache: false,
     })
-    this.#tables.push(table)
+    this.#tables.set(name, table)
     return table
   }
 
@@ -167,6 +169,11 @@ export class StoreEnv {
   lastKey(table: Table, after: Uint8Array, upTo: Uint8Array): Uint8Array | null {
     for (const key of table.getKeys({ start: upTo, end: after, reverse: true, limit: 1 })) return key
     return null
+  }
+
+  /** The keys in [from, to), in order, at most `limit`. Inside `read` or `transaction`. */
+  keys(table: Table, from: Uint8Array, to: Uint8Array, limit: number): Iterable<Uint8Array> {
+    return table.getKeys({ start: from, end: to, limit })
   }
 
   /** Copies of all rows in [from, to), in key order, at most `limit`. Inside `read` or `transaction`. */

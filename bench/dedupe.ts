@@ -28,7 +28,7 @@ const ROUNDS = 5
 const END_TO_END_ROUNDS = 3
 const SEED = 20_260_101
 
-/** Five generations, as in the middle of a day: each check of a new key asks every one of them. */
+/** Five generations, as in the middle of a day. */
 const STEPS = 5
 
 export const bench: BenchModule = {

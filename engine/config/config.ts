@@ -95,7 +95,7 @@ const FIELDS = {
     type: integer({ min: 1, max: 1_000_000_000 }),
     default: 20_000_000,
     meaning:
-      'keys remembered at once, about 12 bytes of memory and 41 of disk each; beyond, writes with a new key get 429',
+      'keys remembered at once, 10 to 24 bytes of memory and 41 of disk each; beyond, writes with a new key get 429',
   },
   producerLimit: {
     type: integer({ min: 1, max: 1_000_000 }),

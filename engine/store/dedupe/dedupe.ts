@@ -49,10 +49,11 @@ export class Dedupe {
   /** Log time moves on; what is forgotten is deleted, a bounded part of it in a transaction of its own. True: call again. */
   collect(logMs: number): boolean {
     this.keys.advance(logMs)
-    if (!this.keys.hasForgotten) return false
+    const isShedding = this.keys.shed()
+    if (!this.keys.hasForgotten) return isShedding
     this.#env.transaction(() => {
       this.keys.collect()
     })
-    return this.keys.hasForgotten
+    return this.keys.hasForgotten || isShedding
   }
 }

@@ -2,8 +2,8 @@
  * The idempotency keys of a log, remembered for a horizon of log time. Used by the log writer thread only.
  *
  * Keys are 128-bit hashes. They are appended to blocks of one page, in generations by log time; the newest block is
- * written again until it is full. In memory each generation has a table of 32-bit hashes with positions (key-table.ts);
- * a hit is confirmed by all 128 bits where it lies. A generation whose newest key is as old as the horizon is forgotten
+ * written again until it is full. An index in memory holds 32 bits of each hash with where its entry lies (key-index.ts); a
+ * hit is confirmed by all 128 bits there. A generation whose newest key is as old as the horizon is forgotten
  * at once, and its rows are deleted a few at a time.
  *
  * Guarantees: a key is found from `add` on, and for at least the horizon of log time; forgotten at the latest a
@@ -15,7 +15,7 @@ import { assert } from '../../util/assert.ts'
 import type { StoreEnv, Table } from '../env.ts'
 import { KeyBuffer, readU32, readU64 } from '../keys.ts'
 import { damaged, seal, unseal } from '../sealed.ts'
-import { KeyTable } from './key-table.ts'
+import { KeyIndex, POSITIONS } from './key-index.ts'
 import {
   BLOCK_BYTES,
   BLOCK_ENTRIES,
@@ -26,10 +26,12 @@ import {
   writeReceipt,
 } from './layout.ts'
 
-/** A generation covers this part of the horizon. Each is one more table to ask; each forgets later by its length. */
+/** Into how many generations the horizon is divided: keys are forgotten later than they may be by the length of one. */
 export const GENERATIONS = 4
 /** Blocks of forgotten generations deleted in one transaction, so that none takes long. */
 export const COLLECT_BLOCKS_MAX = 256
+/** Slots of the index moved in one turn while nothing is added: about a millisecond. */
+const MOVED_WHEN_IDLE = 65_536
 const TIME_KEY = Buffer.from('dedupeMs')
 const PAST_LAST = new Uint8Array(12).fill(0xff)
 
@@ -37,7 +39,16 @@ interface Generation {
   readonly startMs: number
   /** Log time of its newest key. */
   newestMs: number
-  readonly table: KeyTable
+  /** Names it in the index. */
+  readonly tag: number
+  /** Keys, which is the next one's position. */
+  count: number
+}
+
+interface StoredGeneration {
+  readonly startMs: number
+  readonly newestMs: number
+  readonly count: number
 }
 
 interface Block {
@@ -63,6 +74,8 @@ export class KeyStore {
   readonly #keysMax: number
   readonly #key = new KeyBuffer()
   readonly #generations: Generation[] = []
+  readonly #byTag: (Generation | null)[] = []
+  #index = new KeyIndex()
   /** Starts of generations that are forgotten and not yet deleted. */
   readonly #forgotten: number[] = []
   /** Full or closed, and not yet in a durable transaction. */
@@ -92,9 +105,8 @@ export class KeyStore {
 
   /** Of memory. */
   get bytes(): number {
-    let bytes = this.#open === null ? 0 : BLOCK_BYTES
-    for (const { table } of this.#generations) bytes += table.bytes
-    return bytes + this.#unwritten.length * BLOCK_BYTES
+    const blocks = this.#unwritten.length + (this.#open === null ? 0 : 1)
+    return this.#index.bytes + blocks * BLOCK_BYTES
   }
 
   /** Log time moves on; never back. Forgets what is older than the horizon. */
@@ -110,14 +122,10 @@ export class KeyStore {
 
   /** What is remembered of the key, or null: it is new. */
   find(hash: KeyHash): Receipt | null {
-    const generations = this.#generations
-    for (let i = generations.length - 1; i >= 0; i--) {
-      const generation = generations[i]!
-      const { table } = generation
-      for (let slot = table.find(hash.a); slot >= 0; slot = table.find(hash.a, slot)) {
-        const receipt = this.#confirm(generation, table.positionAt(slot), hash)
-        if (receipt !== null) return receipt
-      }
+    const index = this.#index
+    for (let slot = index.find(hash.a); slot >= 0; slot = index.find(hash.a, slot)) {
+      const receipt = this.#confirm(this.#byTag[index.tag]!, index.position, hash)
+      if (receipt !== null) return receipt
     }
     return null
   }
@@ -125,8 +133,9 @@ export class KeyStore {
   /** Remembers a key that `find` did not find, at the log time of the last `advance`. Durable with the next `flush`. */
   add(hash: KeyHash, receipt: Receipt): void {
     const generation = this.#current()
-    const position = generation.table.count
-    generation.table.add(hash.a, position)
+    const position = generation.count
+    this.#index.add(hash.a, generation.tag, position)
+    generation.count = position + 1
     generation.newestMs = this.#logMs
     const block = this.#blockFor(generation, position)
     const at = ENTRIES_AT + block.entries * ENTRY_BYTES
@@ -157,12 +166,20 @@ export class KeyStore {
   /** That transaction failed, and its requests are given up: back to what is stored. */
   discard(): void {
     this.#generations.length = 0
+    this.#byTag.length = 0
+    this.#index = new KeyIndex()
     this.#forgotten.length = 0
     this.#unwritten = []
     this.#open = null
     this.#isOpenDirty = false
     this.#count = 0
     this.#load()
+  }
+
+  /** While nothing is added: lets go of memory that forgotten keys hold, a part of it. True: there is more. */
+  shed(): boolean {
+    this.#index.move(MOVED_WHEN_IDLE)
+    return this.#index.isMoving
   }
 
   get hasForgotten(): boolean {
@@ -193,7 +210,9 @@ export class KeyStore {
   }
 
   #forget(generation: Generation): void {
-    this.#count -= generation.table.count
+    this.#count -= generation.count
+    this.#index.retire(generation.tag)
+    this.#byTag[generation.tag] = null
     this.#forgotten.push(generation.startMs)
     // Not to be written any more. Rows that are there are collected.
     this.#unwritten = this.#unwritten.filter(({ startMs }) => startMs !== generation.startMs)
@@ -207,25 +226,22 @@ export class KeyStore {
   #current(): Generation {
     const newest = this.#generations.at(-1)
     const lengthMs = this.#horizonMs / GENERATIONS
-    if (newest !== undefined && this.#logMs - newest.startMs < lengthMs) return newest
+    if (newest !== undefined && this.#logMs - newest.startMs < lengthMs && newest.count < POSITIONS)
+      return newest
     if (this.#open !== null) {
       if (this.#isOpenDirty) this.#unwritten.push(this.#open)
       this.#open = null
       this.#isOpenDirty = false
     }
-    const started: Generation = {
-      startMs: Math.floor(this.#logMs),
-      newestMs: this.#logMs,
-      // As many keys as the last one had: then it need not grow while it is in use.
-      table: new KeyTable(newest?.table.count ?? 0),
-    }
-    assert(
-      newest === undefined || started.startMs > newest.startMs,
-      'generations are in order',
-      started.startMs,
-    )
-    this.#generations.push(started)
-    return started
+    // Two generations never share a name, though the first may have been full within a millisecond.
+    return this.#begin(Math.max(Math.floor(this.#logMs), (newest?.startMs ?? 0) + 1), this.#logMs)
+  }
+
+  #begin(startMs: number, newestMs: number): Generation {
+    const generation: Generation = { startMs, newestMs, tag: this.#index.takeTag(), count: 0 }
+    this.#generations.push(generation)
+    this.#byTag[generation.tag] = generation
+    return generation
   }
 
   #blockFor(generation: Generation, position: number): Block {
@@ -275,14 +291,16 @@ export class KeyStore {
       }
       const stored = [...this.#storedGenerations()]
       for (const { newestMs } of stored) this.#logMs = Math.max(this.#logMs, newestMs)
+      const live = stored.filter(({ newestMs }) => newestMs + this.#horizonMs > this.#logMs)
+      this.#index = new KeyIndex(live.reduce((sum, { count }) => sum + count, 0))
       for (const generation of stored) {
-        if (generation.newestMs + this.#horizonMs <= this.#logMs) this.#forgotten.push(generation.startMs)
-        else this.#loadGeneration(generation.startMs, generation.count)
+        if (!live.includes(generation)) this.#forgotten.push(generation.startMs)
+        else this.#loadGeneration(generation)
       }
     })
   }
 
-  *#storedGenerations(): Iterable<{ startMs: number; newestMs: number; count: number }> {
+  *#storedGenerations(): Iterable<StoredGeneration> {
     let from: Uint8Array = new KeyBuffer().start().u64(0).u32(0).copy()
     for (;;) {
       const first = this.#env.firstKey(this.#table, from, PAST_LAST)
@@ -308,28 +326,25 @@ export class KeyStore {
     }
   }
 
-  /** Reads and checks every block of a generation into a table of the right size. */
-  #loadGeneration(startMs: number, count: number): void {
-    const table = new KeyTable(count)
+  /** Reads and checks every block of a generation. */
+  #loadGeneration({ startMs, newestMs, count }: StoredGeneration): void {
+    const generation = this.#begin(startMs, newestMs)
     const from = new KeyBuffer().start().u64(startMs).u32(0).view()
     const to = new KeyBuffer()
       .start()
       .u64(startMs + 1)
       .view()
-    let newestMs = startMs
     let last: Uint8Array | null = null
     let block = 0
     for (const { key, value } of this.#env.rows(this.#table, from, to)) {
-      const isNext = readU32(key, 8) === block && table.count === block * BLOCK_ENTRIES
+      const isNext = readU32(key, 8) === block && generation.count === block * BLOCK_ENTRIES
       if (!isNext) throw damaged(blockName(startMs, block), 'missing')
       const payload = unseal(value, () => blockName(startMs, block))
-      newestMs = new DataView(payload.buffer, payload.byteOffset, payload.length).getFloat64(0, true)
-      addEntries(table, payload)
+      addEntries(this.#index, generation, payload)
       last = payload
       block++
     }
-    if (last === null || table.count !== count) throw damaged(blockName(startMs, block), 'missing')
-    this.#generations.push({ startMs, newestMs, table })
+    if (last === null || generation.count !== count) throw damaged(blockName(startMs, block), 'missing')
     this.#count += count
     // Only the newest generation goes on, in its last block.
     this.#open = newBlock(startMs, block - 1)
@@ -357,10 +372,12 @@ function entryAt(view: DataView, at: number, { a, b, c, d }: KeyHash): Receipt |
 }
 
 /** hot */
-function addEntries(table: KeyTable, payload: Uint8Array): void {
+function addEntries(index: KeyIndex, generation: Generation, payload: Uint8Array): void {
   const view = new DataView(payload.buffer, payload.byteOffset, payload.length)
-  for (let at = ENTRIES_AT; at < payload.length; at += ENTRY_BYTES)
-    table.add(view.getInt32(at, true), table.count)
+  for (let at = ENTRIES_AT; at < payload.length; at += ENTRY_BYTES) {
+    index.add(view.getInt32(at, true), generation.tag, generation.count)
+    generation.count++
+  }
 }
 
 function blockName(startMs: number, block: number): string {

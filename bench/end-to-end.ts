@@ -14,7 +14,7 @@ import { assert } from '../engine/util/assert.ts'
 import { registry } from '../operators/registry.ts'
 import { type RunningNode, startNode } from '../workers/node.ts'
 import type { BenchModule, Figure } from './lib/bench.ts'
-import type { LoadOptions, LoadReport } from './lib/line-load.ts'
+import type { LoadIdentity, LoadOptions, LoadReport } from './lib/line-load.ts'
 import { median } from './lib/measure.ts'
 import { openScratch } from './lib/scratch.ts'
 
@@ -60,7 +60,8 @@ export interface Round {
   readonly checksum: string
 }
 
-export async function measure(size: Size): Promise<Round> {
+/** `identity`: what each body carries so that a resend would be stored once. */
+export async function measure(size: Size, identity: LoadIdentity['kind'] = 'none'): Promise<Round> {
   const scratch = openScratch('end-to-end')
   try {
     const config = resolveConfig({ flags: { port: 0, data: `${scratch.path}/data` } })
@@ -73,10 +74,11 @@ export async function measure(size: Size): Promise<Round> {
     })
     try {
       const port = Number(new URL(node.address).port)
-      await load(port, 0, size.warmLines, size)
+      await load(port, 0, size.warmLines, size, undefined, await identityOf(node, identity, 0))
       await settled(node, size.warmLines)
+      const carried = await identityOf(node, identity, Math.ceil(size.warmLines / size.linesPerBody))
       const startMs = performance.now()
-      const report = await load(port, size.warmLines / SERIES, size.lines, size)
+      const report = await load(port, size.warmLines / SERIES, size.lines, size, undefined, carried)
       await settled(node, size.warmLines + size.lines)
       const seconds = (performance.now() - startMs) / 1000
       const bodies = Math.ceil(size.lines / size.linesPerBody)
@@ -102,6 +104,21 @@ export async function measure(size: Size): Promise<Round> {
   }
 }
 
+/** A producer for each connection, since each sends its bodies one after the other. */
+async function identityOf(
+  node: RunningNode,
+  kind: LoadIdentity['kind'],
+  first: number,
+): Promise<LoadIdentity> {
+  const producerIds: number[] = []
+  for (let i = 0; kind === 'sequence' && i < CONNECTIONS; i++) {
+    const answer = await fetch(`${node.address}/api/v1/producers`, { method: 'POST' })
+    const { producerId } = (await answer.json()) as { producerId: number }
+    producerIds.push(producerId)
+  }
+  return { kind, producerIds, first }
+}
+
 /** Sends `lines` from scrape `fromScrape` on. */
 export function load(
   port: number,
@@ -109,6 +126,7 @@ export function load(
   lines: number,
   { linesPerBody, stepMs }: Size,
   path = '/write?precision=ms',
+  identity: LoadIdentity = { kind: 'none', producerIds: [], first: 0 },
 ): Promise<LoadReport> {
   const child = fork(fileURLToPath(new URL('./lib/line-load.js', import.meta.url)), [], { execArgv: [] })
   const options: LoadOptions = {
@@ -120,6 +138,7 @@ export function load(
     bodies: Math.ceil(lines / linesPerBody),
     startMs: START_MS + fromScrape * stepMs,
     stepMs,
+    identity,
   }
   return new Promise((resolve, reject) => {
     child.once('message', (report) => resolve(report as LoadReport))

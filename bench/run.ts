@@ -14,6 +14,7 @@ const BENCHES: Readonly<Record<string, () => Promise<{ bench: BenchModule }>>> =
   'many-series': () => import('./many-series.ts'),
   'log-append': () => import('./log-append.ts'),
   'end-to-end': () => import('./end-to-end.ts'),
+  dedupe: () => import('./dedupe.ts'),
   'ring-transfer': () => import('./ring-transfer.ts'),
   detectors: () => import('./detectors.ts'),
 }

@@ -5,13 +5,23 @@
  * bounded time, since ticks and retention go by the clock.
  */
 
-import { FRAME_DEFINE, FRAME_END, FRAME_SAMPLES, readDefinitions } from '../engine/broker/ingest-frames.ts'
+import {
+  FRAME_DEFINE,
+  FRAME_END,
+  FRAME_ONCE,
+  FRAME_PRODUCER,
+  FRAME_SAMPLES,
+  readDefinitions,
+  readOnce,
+  readProducer,
+} from '../engine/broker/ingest-frames.ts'
 import { LogAppender, type SealedBatch } from '../engine/broker/log-appender.ts'
 import { Board, GAUGE_LOG_BYTES, GAUGE_LOG_HELD_BACK, PHASE_RUNNING } from '../engine/broker/node-board.ts'
 import * as catalog from '../engine/metrics/catalog.ts'
 import { ThreadMetrics } from '../engine/metrics/thread-metrics.ts'
 import type { Doorbell } from '../engine/ring/doorbell.ts'
 import { RingConsumer, RingProducer } from '../engine/ring/spsc-ring.ts'
+import type { Dedupe } from '../engine/store/dedupe/dedupe.ts'
 import type { LogWriter } from '../engine/store/log-contract.ts'
 import { openLogWriter } from '../engine/store/log-store.ts'
 import { assert } from '../engine/util/assert.ts'
@@ -39,6 +49,7 @@ export class LogWriterThread {
   readonly #wiring: LogWriterWiring
   readonly #writer: LogWriter
   readonly #appender: LogAppender
+  readonly #dedupe: Dedupe
   readonly #board: Board
   readonly #bell: Doorbell
   readonly #rings: readonly RingConsumer[]
@@ -58,11 +69,13 @@ export class LogWriterThread {
     this.#wiring = wiring
     this.#writer = writer
     this.#board = new Board(wiring.board)
+    this.#dedupe = writer.openDedupe(wiring.dedupe)
     this.#appender = new LogAppender({
       writer,
       topics: wiring.topics,
       seriesLimit: wiring.seriesLimit,
       clock,
+      dedupe: this.#dedupe,
     })
     this.#metrics = new ThreadMetrics(wiring.metrics)
     this.#bell = bell(wiring.bell)
@@ -121,6 +134,12 @@ export class LogWriterThread {
       readDefinitions(ring.i32, ring.u8, ring.position, (topicId, localId, key) => {
         appender.define(source, topicId, localId, key)
       })
+    } else if (kind === FRAME_ONCE) {
+      const { requestId, topicId, once } = readOnce(ring.i32, ring.f64, ring.position)
+      appender.once(requestId, topicId, once)
+    } else if (kind === FRAME_PRODUCER) {
+      const { requestId, name } = readProducer(ring.i32, ring.f64, ring.u8, ring.position)
+      appender.grant(requestId, name)
     } else {
       assert(kind === FRAME_END, 'an ingest frame has a known kind', kind)
       appender.end(ring.f64[ring.position >> 3]!, ring.i32[(ring.position + 8) >> 2]!)
@@ -165,6 +184,8 @@ export class LogWriterThread {
     this.#publishEnds()
     killPoint('log-ends-published')
     this.#appender.recycle()
+    metrics.set(catalog.IDEMPOTENCY_KEYS, this.#dedupe.keys.count)
+    metrics.set(catalog.PRODUCERS, this.#dedupe.producers.count)
     if (acks.length > 0) {
       const message: AckMessage = { acks }
       this.#wiring.port.postMessage(message)
@@ -197,6 +218,7 @@ export class LogWriterThread {
     const { logEnd, gauges } = this.#board
     for (const [row, topic] of this.#wiring.topics.entries()) {
       this.#metrics.set(catalog.LOG_SERIES, this.#appender.seriesCount(topic.topicId), row)
+      this.#metrics.add(catalog.LOG_DUPLICATES, this.#appender.takeDuplicates(topic.topicId), row)
       for (let partition = 0; partition < topic.partitions; partition++) {
         logEnd[topic.slot + partition] = this.#appender.endOffset(topic.topicId, partition)
       }
@@ -219,6 +241,7 @@ export class LogWriterThread {
   #retain(): void {
     const nowMs = this.#clock.nowMs()
     if (nowMs - this.#retainedAtMs < RETENTION_EVERY_MS) return
+    const isCollecting = this.#dedupe.collect(this.#appender.logMs)
     const { lowWater, gauges } = this.#board
     const slotOf = new Map(this.#wiring.topics.map((topic) => [topic.topicId, topic.slot]))
     const report = this.#writer.retain({
@@ -232,7 +255,7 @@ export class LogWriterThread {
       },
     })
     // More to delete: go on at once, between transactions, so that ingest is not held up by one long deletion.
-    this.#retainedAtMs = report.more ? 0 : nowMs
+    this.#retainedAtMs = report.more || isCollecting ? 0 : nowMs
     gauges[GAUGE_LOG_BYTES] = this.#writer.bytes
     gauges[GAUGE_LOG_HELD_BACK] = report.heldBack ? 1 : 0
     for (const { topicId, batches } of report.deleted) {

@@ -160,6 +160,11 @@ export class NodeThreads {
       shardBells: this.#shardBells,
       port: acks.port2,
       seriesLimit: config.seriesLimit,
+      dedupe: {
+        horizonMs: config.idempotencyHorizonMs,
+        keysMax: config.idempotencyKeys,
+        producersMax: config.producerLimit,
+      },
       retentionAgeMs: config.retentionAgeMs,
       retentionBytes: config.retentionSizeBytes,
       downFromMs: store.resumed?.downFromMs ?? null,

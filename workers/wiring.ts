@@ -6,6 +6,7 @@ import type { MessagePort } from 'node:worker_threads'
 import type { Acknowledgement } from '../engine/broker/log-appender.ts'
 import type { BoardBuffers, BoardPipeline, BoardTopic } from '../engine/broker/node-board.ts'
 import type { WireError } from '../engine/contract/errors.ts'
+import type { DedupeOptions } from '../engine/store/dedupe/dedupe.ts'
 
 export interface SharedWiring {
   readonly dir: string
@@ -27,6 +28,7 @@ export interface LogWriterWiring extends SharedWiring {
   readonly shardBells: readonly SharedArrayBuffer[]
   readonly port: MessagePort
   readonly seriesLimit: number
+  readonly dedupe: DedupeOptions
   readonly retentionAgeMs: number
   readonly retentionBytes: number
   /** Last known sign of life before this start; null: a new store. */

@@ -17,6 +17,16 @@ export interface LoadOptions {
   /** Event time of the first body's first scrape, epoch ms, and from scrape to scrape. */
   readonly startMs: number
   readonly stepMs: number
+  readonly identity: LoadIdentity
+}
+
+/** What each body carries: nothing, a key of its own, or the next sequence of its connection's producer (epoch 0). */
+export interface LoadIdentity {
+  readonly kind: 'none' | 'key' | 'sequence'
+  /** One a connection. */
+  readonly producerIds: readonly number[]
+  /** Number of the first body, so that no two loads use the same keys. */
+  readonly first: number
 }
 
 export interface LoadReport {
@@ -28,6 +38,14 @@ export interface LoadReport {
 
 export const LINE_BYTES = 66
 const TIMESTAMP_DIGITS = 13
+const IDENTITY_DIGITS = 12
+const IDENTITY_HEADERS: Readonly<Record<LoadIdentity['kind'], string>> = {
+  none: '',
+  key: `Idempotency-Key: load-${'0'.repeat(IDENTITY_DIGITS)}\r\n`,
+  sequence:
+    `X-Millrace-Producer-Epoch: 0\r\nX-Millrace-Producer-Id: ${'0'.repeat(IDENTITY_DIGITS)}\r\n` +
+    `X-Millrace-Sequence: ${'0'.repeat(IDENTITY_DIGITS)}\r\n`,
+}
 
 /** One line of exactly LINE_BYTES: a series of 1,000s, a value with some decimals, a time in ms. */
 function lineOf(series: number, value: number): string {
@@ -60,7 +78,7 @@ class Body {
     const body = lines.join('')
     const head =
       `POST ${path} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nContent-Type: text/plain\r\n` +
-      `Content-Length: ${body.length}\r\n\r\n`
+      `Content-Length: ${body.length}\r\n${IDENTITY_HEADERS[options.identity.kind]}\r\n`
     this.bytes = Buffer.from(head + body, 'latin1')
     this.#bodyAt = head.length
     this.#options = options
@@ -87,6 +105,17 @@ class Body {
     }
   }
 
+  /** `sequence`: of a producer, or of all bodies for keys. */
+  identify(producerId: number, sequence: number): void {
+    const { kind } = this.#options.identity
+    if (kind === 'none') return
+    const at = this.#bodyAt - IDENTITY_DIGITS - 4
+    this.bytes.write(String(sequence).padStart(IDENTITY_DIGITS, '0'), at, 'latin1')
+    if (kind === 'key') return
+    const producerAt = at - 'X-Millrace-Sequence: '.length - IDENTITY_DIGITS - 2
+    this.bytes.write(String(producerId).padStart(IDENTITY_DIGITS, '0'), producerAt, 'latin1')
+  }
+
   get phase(): number {
     return this.#firstLine
   }
@@ -104,17 +133,20 @@ export async function runLoad(options: LoadOptions): Promise<LoadReport> {
   }
   const startMs = performance.now()
   await Promise.all(
-    Array.from({ length: connections }, async () => {
+    Array.from({ length: connections }, async (_, connection) => {
       const socket = connect({ port, host: '127.0.0.1', noDelay: true })
       await new Promise<void>((resolve, reject) => {
         socket.once('connect', resolve)
         socket.once('error', reject)
       })
       const answers = new Answers(socket)
-      while (next < bodies) {
-        const firstLine = next++ * linesPerBody
+      const { kind, producerIds, first } = options.identity
+      for (let sent = 0; next < bodies; sent++) {
+        const number = next++
+        const firstLine = number * linesPerBody
         const body = take(firstLine)
         body.stamp(firstLine)
+        body.identify(producerIds[connection] ?? 0, kind === 'key' ? first + number : sent)
         const answer = answers.next()
         socket.write(body.bytes)
         const status = await answer

@@ -7,22 +7,36 @@
  *   SAMPLES  columns of one request; a request is one or more of these, the last marked
  *              0 f64 requestId  8 i32 topicId  12 i32 count  16 i32 last (0, 1)  20 i32 0
  *             24 f64[count] timestampMs, f64[count] value, i32[count] local series id
+ *   ONCE     opens a request that carries an idempotency key or a producer's sequence; its SAMPLES frames follow, one
+ *            of no samples if it has none
+ *              0 f64 requestId  8 i32 topicId  12 i32 1: key, 2: sequence  16 i32 fingerprint  20 i32 body bytes
+ *             24 key: i32[4] hash, i32[2] 0 · sequence: f64 producer id, f64 sequence, i32 producer epoch, i32 0
+ *   PRODUCER somebody asks to be a producer
+ *              0 f64 requestId  8 i32 name bytes, -1: none  12 i32 0  16 the name, UTF-8
  *   END      a bounded input ended: an END record for every partition of the topic
  *              0 f64 requestId  8 i32 topicId  12 i32 0
  *
  * Frames of one request follow each other without another request between them.
  */
 import type { SampleBuilder } from '../batch/sample-builder.ts'
+import type { KeyHash } from '../contract/idempotency.ts'
 import type { RingProducer } from '../ring/spsc-ring.ts'
 import { assert } from '../util/assert.ts'
 
 export const FRAME_DEFINE = 1
 export const FRAME_SAMPLES = 2
 export const FRAME_END = 3
+export const FRAME_ONCE = 4
+export const FRAME_PRODUCER = 5
 
 export const DEFINE_HEADER_BYTES = 16
 export const SAMPLES_HEADER_BYTES = 24
 export const END_BYTES = 16
+export const ONCE_BYTES = 48
+export const PRODUCER_HEADER_BYTES = 16
+/** What kind of identity an ONCE frame holds. */
+export const ONCE_KEY = 1
+export const ONCE_SEQUENCE = 2
 export const FRAME_SAMPLES_MAX = 16_384
 export const DEFINE_KEY_BYTES_MAX = 262_144
 
@@ -90,6 +104,87 @@ export function pushDefinitions(
   }
   ring.commit(FRAME_DEFINE)
   return keyCount
+}
+
+/** A request's identity as it crosses the ring. */
+export type OnceFrame = { readonly fingerprint: number; readonly bodyBytes: number } & (
+  | { readonly kind: typeof ONCE_KEY; readonly hash: KeyHash }
+  | {
+      readonly kind: typeof ONCE_SEQUENCE
+      readonly producerId: number
+      readonly producerEpoch: number
+      readonly sequence: number
+    }
+)
+
+export function pushOnce(ring: RingProducer, requestId: number, topicId: number, once: OnceFrame): boolean {
+  const at = ring.claim(ONCE_BYTES)
+  if (at < 0) return false
+  const i32At = at >> 2
+  ring.f64[at >> 3] = requestId
+  ring.i32[i32At + 2] = topicId
+  ring.i32[i32At + 3] = once.kind
+  ring.i32[i32At + 4] = once.fingerprint
+  ring.i32[i32At + 5] = once.bodyBytes
+  if (once.kind === ONCE_KEY) {
+    const { a, b, c, d } = once.hash
+    ring.i32.set([a, b, c, d, 0, 0], i32At + 6)
+  } else {
+    ring.f64[(at + 24) >> 3] = once.producerId
+    ring.f64[(at + 32) >> 3] = once.sequence
+    ring.i32[i32At + 10] = once.producerEpoch
+    ring.i32[i32At + 11] = 0
+  }
+  ring.commit(FRAME_ONCE)
+  return true
+}
+
+export function readOnce(
+  i32: Int32Array,
+  f64: Float64Array,
+  position: number,
+): { readonly requestId: number; readonly topicId: number; readonly once: OnceFrame } {
+  const at = position >> 2
+  const kind = i32[at + 3]!
+  const body = { fingerprint: i32[at + 4]!, bodyBytes: i32[at + 5]! }
+  const requestId = f64[position >> 3]!
+  const topicId = i32[at + 2]!
+  if (kind === ONCE_KEY) {
+    const hash = { a: i32[at + 6]!, b: i32[at + 7]!, c: i32[at + 8]!, d: i32[at + 9]! }
+    return { requestId, topicId, once: { ...body, kind, hash } }
+  }
+  assert(kind === ONCE_SEQUENCE, 'an identity of a known kind', kind)
+  const producerId = f64[(position + 24) >> 3]!
+  const sequence = f64[(position + 32) >> 3]!
+  return { requestId, topicId, once: { ...body, kind, producerId, sequence, producerEpoch: i32[at + 10]! } }
+}
+
+export function producerFrameBytes(name: Uint8Array | null): number {
+  return PRODUCER_HEADER_BYTES + (name?.length ?? 0)
+}
+
+export function pushProducer(ring: RingProducer, requestId: number, name: Uint8Array | null): boolean {
+  const at = ring.claim(producerFrameBytes(name))
+  if (at < 0) return false
+  ring.f64[at >> 3] = requestId
+  ring.i32[(at + 8) >> 2] = name?.length ?? -1
+  ring.i32[(at + 12) >> 2] = 0
+  if (name !== null) ring.u8.set(name, at + PRODUCER_HEADER_BYTES)
+  ring.commit(FRAME_PRODUCER)
+  return true
+}
+
+export function readProducer(
+  i32: Int32Array,
+  f64: Float64Array,
+  u8: Uint8Array,
+  position: number,
+): { readonly requestId: number; readonly name: string | null } {
+  const length = i32[(position + 8) >> 2]!
+  const from = position + PRODUCER_HEADER_BYTES
+  const name =
+    length < 0 ? null : Buffer.from(Uint8Array.prototype.slice.call(u8, from, from + length)).toString()
+  return { requestId: f64[position >> 3]!, name }
 }
 
 export function pushEnd(ring: RingProducer, requestId: number, topicId: number): boolean {

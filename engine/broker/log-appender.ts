@@ -5,25 +5,31 @@
  *
  * Guarantees: a request's samples are in one transaction; a series is stored in the transaction that first uses it; an
  * acknowledgement is handed out only after that transaction returned. Samples of a series that the topic's limit
- * refuses are left out and counted in the acknowledgement; nothing else is lost with them.
+ * refuses are left out and counted in the acknowledgement; nothing else is lost with them. A request that carries a key
+ * or a sequence (once-gate.ts) is stored once: what was stored before, or is refused, leaves nothing behind.
  */
 import { type BatchHeader, sealBatch } from '../batch/batch-encoder.ts'
 import * as layout from '../batch/layout.ts'
+import type { OnceVerdict, ProducerGrant } from '../contract/idempotency.ts'
 import { RECORD_END, RECORD_RESUMED, RECORD_SAMPLES, RECORD_TICK } from '../contract/samples.ts'
 import { decodeSeriesKey, partitionOf } from '../series/series-key.ts'
 import { SeriesTable } from '../series/series-table.ts'
+import type { Dedupe } from '../store/dedupe/dedupe.ts'
 import type { LogTransaction, LogWriter } from '../store/log-contract.ts'
 import { assert } from '../util/assert.ts'
 import type { Clock } from '../util/clock.ts'
 import { killPoint } from '../util/kill-point.ts'
-import { SAMPLES_HEADER_BYTES } from './ingest-frames.ts'
+import { ONCE_SEQUENCE, type OnceFrame, SAMPLES_HEADER_BYTES } from './ingest-frames.ts'
 import type { BoardTopic } from './node-board.ts'
+import { OnceGate } from './once-gate.ts'
 
 /** Refused series that one acknowledgement names; the others are named when they are sent again. */
 export const REFUSED_IDS_MAX = 1_000
 /** Sealed buffers kept for the next transaction; more are left to the garbage collector. */
 const BUFFERS_KEPT_MAX = 128
 const REFUSED = -1
+/** A local id whose series is interned when a sample of it is stored. */
+const UNRESOLVED = -2
 
 export interface Acknowledgement {
   readonly requestId: number
@@ -31,6 +37,10 @@ export interface Acknowledgement {
   readonly refusedSamples: number
   /** Local ids of refused series, so that the decoder refuses their next lines by name. */
   readonly refusedLocalIds: readonly number[]
+  /** Of a request that carries a key or a sequence. */
+  readonly once: OnceVerdict | null
+  /** Answer to who asked to be a producer; null there: the limit of producers is reached. Absent otherwise. */
+  readonly grant?: ProducerGrant | null
 }
 
 /** An acknowledgement while its request is being staged. */
@@ -39,7 +49,28 @@ interface OpenRequest {
   samples: number
   refusedSamples: number
   readonly refusedLocalIds: number[]
+  once: OnceVerdict | null
 }
+
+/** The key or sequence of the request that is being staged. */
+interface OpenOnce {
+  readonly topicId: number
+  readonly frame: OnceFrame
+  /** Not to be stored: its frames are passed over. */
+  readonly isPassed: boolean
+  /** Of its first stored sample; -1: none yet. */
+  partition: number
+  offset: number
+}
+
+/** What a batch's header says of the one request that it holds. */
+interface BatchProducer {
+  readonly producerId: number
+  readonly producerEpoch: number
+  readonly baseSequence: number
+}
+
+const NO_PRODUCER: BatchProducer = { producerId: 0, producerEpoch: 0, baseSequence: -1 }
 
 export interface SealedBatch {
   readonly topic: BoardTopic
@@ -80,6 +111,11 @@ class TopicStage {
   partitionOfSeries: Int16Array
   /** Its local ids ARE the log's ids: it is filled with the log's series in their order before any other. */
   readonly series: SeriesTable
+  /** Requests staged since the last commit, and the producer of the newest. */
+  requests = 0
+  producer = NO_PRODUCER
+  /** Requests that were stored before, since they were last taken. */
+  duplicates = 0
 
   constructor(topic: BoardTopic, writer: LogWriter, seriesLimit: number) {
     const { partitions, topicId } = topic
@@ -126,27 +162,39 @@ class TopicStage {
 /** An ingest thread's local ids of one topic → log ids. */
 class LocalIds {
   #logIds = new Int32Array(1024)
+  /** Keys of local ids that are not resolved yet. */
+  readonly #keys = new Map<number, Uint8Array>()
   count = 0
 
   get logIds(): Int32Array {
     return this.#logIds
   }
 
-  define(localId: number, logId: number): void {
+  define(localId: number, key: Uint8Array): void {
     assert(localId === this.count, 'local series ids are defined in order', localId, this.count)
     if (localId === this.#logIds.length) {
       const grown = new Int32Array(localId * 2)
       grown.set(this.#logIds)
       this.#logIds = grown
     }
-    this.#logIds[localId] = logId
+    this.#logIds[localId] = UNRESOLVED
+    this.#keys.set(localId, key)
     this.count = localId + 1
+  }
+
+  resolve(localId: number, stage: TopicStage): void {
+    const key = this.#keys.get(localId)
+    assert(key !== undefined, 'a local id is resolved once', localId)
+    this.#keys.delete(localId)
+    this.#logIds[localId] = stage.intern(key)
   }
 }
 
 export class LogAppender {
   readonly #writer: LogWriter
   readonly #clock: Clock
+  readonly #dedupe: Dedupe | null
+  readonly #gate: OnceGate | null
   readonly #stages = new Map<number, TopicStage>()
   /** By `source * 65536 + topicId`. */
   readonly #localIds = new Map<number, LocalIds>()
@@ -155,6 +203,9 @@ export class LogAppender {
   #sealed: SealedBatch[] = []
   #acks: Acknowledgement[] = []
   #open: OpenRequest | null = null
+  #once: OpenOnce | null = null
+  /** The open request has been counted by its topic's stage. */
+  #isStaged = false
   #nowMs = 0
   /** Samples staged or sealed since the last commit. */
   pendingSamples = 0
@@ -164,9 +215,13 @@ export class LogAppender {
     topics: readonly BoardTopic[]
     seriesLimit: number
     clock: Clock
+    /** Without it no request may carry a key or a sequence. */
+    dedupe?: Dedupe
   }) {
     this.#writer = options.writer
     this.#clock = options.clock
+    this.#dedupe = options.dedupe ?? null
+    this.#gate = options.dedupe === undefined ? null : new OnceGate(options.dedupe)
     for (const topic of options.topics) {
       this.#stages.set(topic.topicId, new TopicStage(topic, options.writer, options.seriesLimit))
     }
@@ -186,7 +241,33 @@ export class LogAppender {
   }
 
   define(source: number, topicId: number, localId: number, key: Uint8Array): void {
-    this.#localIdsOf(source, topicId).define(localId, this.#stage(topicId).intern(key))
+    this.#localIdsOf(source, topicId).define(localId, key)
+  }
+
+  /** Opens a request that carries a key or a sequence. Whether it is new is decided here, before any of it is staged. */
+  once(requestId: number, topicId: number, frame: OnceFrame): void {
+    assert(this.#gate !== null, 'a log that remembers requests', requestId)
+    assert(this.#open === null, 'a request begins when the last one has ended', requestId)
+    const ack = this.#ackFor(requestId)
+    this.#begin()
+    ack.once = this.#gate.decide(topicId, frame, this.#nowMs)
+    if (ack.once?.verdict === 'duplicate') this.#stage(topicId).duplicates++
+    this.#once = { topicId, frame, isPassed: ack.once !== null, partition: -1, offset: -1 }
+  }
+
+  /** Somebody asks to be a producer. */
+  grant(requestId: number, name: string | null): void {
+    assert(this.#dedupe !== null, 'a log that remembers requests', requestId)
+    assert(this.#open === null, 'a request begins when the last one has ended', requestId)
+    this.#begin()
+    const grant = this.#dedupe.producers.grant(name, this.#nowMs)
+    const nothing = { samples: 0, refusedSamples: 0, refusedLocalIds: [], once: null }
+    this.#acks.push({ requestId, ...nothing, grant })
+  }
+
+  /** Newest log time that was given to records or requests. */
+  get logMs(): number {
+    return this.#nowMs
   }
 
   /** Stages a SAMPLES frame (broker/ingest-frames.ts) at `position` of the ring's views. */
@@ -197,15 +278,28 @@ export class LogAppender {
     const last = i32[(position + 16) >> 2] === 1
     const timestampsAt = (position + SAMPLES_HEADER_BYTES) >> 3
     const idsAt = (timestampsAt + 2 * count) * 2
-    const stage = this.#stage(topicId)
-    const { logIds, count: localCount } = this.#localIdsOf(source, topicId)
     const ack = this.#ackFor(requestId)
+    if (this.#once?.isPassed) {
+      if (last) this.#close()
+      return
+    }
+    const stage = this.#stage(topicId)
+    const local = this.#localIdsOf(source, topicId)
+    const { logIds, count: localCount } = local
     this.#begin()
+    this.#count(stage)
     let from = 0
     let refused = 0
     while (from < count) {
+      if (this.#once !== null && this.#once.partition < 0) {
+        this.#locate(this.#once, stage, local, i32[idsAt + from]!)
+      }
       const to = scatter(stage, logIds, localCount, i32, idsAt, f64, timestampsAt, count, from)
-      if (to < count && logIds[i32[idsAt + to]!] === REFUSED) {
+      const logId = to < count ? logIds[i32[idsAt + to]!]! : 0
+      if (logId === UNRESOLVED) {
+        local.resolve(i32[idsAt + to]!, stage)
+        from = to
+      } else if (logId === REFUSED) {
         refused++
         this.#refuse(ack, i32[idsAt + to]!)
         from = to + 1
@@ -247,6 +341,14 @@ export class LogAppender {
     }
   }
 
+  /** Requests of the topic that were stored before, since the last call. */
+  takeDuplicates(topicId: number): number {
+    const stage = this.#stage(topicId)
+    const { duplicates } = stage
+    stage.duplicates = 0
+    return duplicates
+  }
+
   /** Log time of the partition's newest record; -Infinity: none. */
   appendedMs(topicId: number, partition: number): number {
     return this.#stage(topicId).appendedMs[partition]!
@@ -268,7 +370,13 @@ export class LogAppender {
     this.#writer.transaction((txn) => {
       for (const stage of this.#stages.values()) putNewSeries(txn, stage)
       for (const batch of batches) txn.putBatch(batch.bytes.subarray(0, batch.length))
+      this.#dedupe?.flush()
     })
+    this.#dedupe?.settle()
+    for (const stage of this.#stages.values()) {
+      stage.requests = 0
+      stage.producer = NO_PRODUCER
+    }
     const acks = this.#acks
     this.#sealed = []
     this.#acks = []
@@ -286,13 +394,47 @@ export class LogAppender {
   }
 
   #close(): void {
-    assert(this.#open !== null, 'a request ends once')
-    this.#acks.push(this.#open)
+    const open = this.#open
+    assert(open !== null, 'a request ends once')
+    const once = this.#once
+    if (once !== null && !once.isPassed) {
+      const { partition, offset, frame, topicId } = once
+      const storedAt = partition < 0 ? null : { partition, offset }
+      open.once = this.#gate!.remember(topicId, frame, storedAt, open, this.#nowMs)
+    }
+    this.#acks.push(open)
     this.#open = null
+    this.#once = null
+    this.#isStaged = false
+  }
+
+  /** Where the request's first sample will lie, unless its series is refused. */
+  #locate(once: OpenOnce, stage: TopicStage, local: LocalIds, localId: number): void {
+    if (local.logIds[localId] === UNRESOLVED) local.resolve(localId, stage)
+    const logId = local.logIds[localId]!
+    if (logId === REFUSED) return
+    const partition = stage.partitionOfSeries[logId]!
+    once.partition = partition
+    once.offset = stage.nextOffset[partition]! + stage.filled[partition]!
+  }
+
+  #count(stage: TopicStage): void {
+    if (this.#isStaged) return
+    this.#isStaged = true
+    stage.requests++
+    const frame = this.#once?.frame
+    stage.producer =
+      frame?.kind === ONCE_SEQUENCE
+        ? {
+            producerId: frame.producerId,
+            producerEpoch: frame.producerEpoch,
+            baseSequence: frame.sequence,
+          }
+        : NO_PRODUCER
   }
 
   #ackFor(requestId: number): OpenRequest {
-    this.#open ??= { requestId, samples: 0, refusedSamples: 0, refusedLocalIds: [] }
+    this.#open ??= { requestId, samples: 0, refusedSamples: 0, refusedLocalIds: [], once: null }
     assert(this.#open.requestId === requestId, 'frames of one request follow each other', requestId)
     return this.#open
   }
@@ -354,6 +496,9 @@ export class LogAppender {
     maxTimestampMs: number,
   ): void {
     const appendedMs = Math.max(this.#nowMs, stage.appendedMs[partition]!)
+    // Requests share batches; a header names a producer only where the batch can hold nobody else's samples.
+    const { producerId, producerEpoch, baseSequence } =
+      stage.requests === 1 && kind === RECORD_SAMPLES ? stage.producer : NO_PRODUCER
     const header: BatchHeader = {
       kind,
       topicId: stage.topic.topicId,
@@ -363,9 +508,9 @@ export class LogAppender {
       minTimestampMs,
       maxTimestampMs,
       appendedMs,
-      producerId: 0,
-      producerEpoch: 0,
-      baseSequence: -1,
+      producerId,
+      producerEpoch,
+      baseSequence,
     }
     const length = sealBatch(buffer.bytes, buffer.view, header)
     stage.nextOffset[partition] = header.baseOffset + layout.offsetsOf(count)
@@ -390,7 +535,7 @@ function putNewSeries(txn: LogTransaction, stage: TopicStage): void {
 
 /**
  * hot: copies samples [from, count) of a frame to their partitions' columns; stops at, and returns, the first whose
- * partition is full or whose series is refused.
+ * partition is full or whose series is refused or not resolved.
  */
 function scatter(
   stage: TopicStage,

@@ -11,8 +11,13 @@ import { killPoint } from '../util/kill-point.ts'
 import {
   END_BYTES,
   FRAME_SAMPLES_MAX,
+  ONCE_BYTES,
+  type OnceFrame,
+  producerFrameBytes,
   pushDefinitions,
   pushEnd,
+  pushOnce,
+  pushProducer,
   pushSamples,
   samplesFrameBytes,
 } from './ingest-frames.ts'
@@ -37,10 +42,22 @@ interface Job {
   readonly request: Request
   readonly series: NewSeries | null
   columns: Columns
-  /** Samples, or -1: the end of a bounded input. */
+  /** Samples, or END_OF_INPUT, or ASK_PRODUCER. */
   readonly count: number
+  readonly once: OnceFrame | null
+  /** Of a producer that is asked for. */
+  readonly name: Uint8Array | null
   definedKeys: number
+  isOncePushed: boolean
   pushed: number
+}
+
+const END_OF_INPUT = -1
+const ASK_PRODUCER = -2
+const NO_COLUMNS: Columns = {
+  seriesIds: new Int32Array(0),
+  timestampsMs: new Float64Array(0),
+  values: new Float64Array(0),
 }
 
 const ROOM_WAIT_MS = 1_000
@@ -64,20 +81,29 @@ export class LogInput {
     )
   }
 
-  /** Resolves when durable. The builder may be cleared as soon as this returns; `count` is at least 1. */
-  append(topicId: number, series: NewSeries | null, builder: SampleBuilder): Promise<Acknowledgement> {
-    assert(builder.count > 0, 'a request has samples', topicId)
-    return this.#submit(topicId, series, builder, builder.count)
+  /**
+   * Resolves when durable. The builder may be cleared as soon as this returns. It holds at least one sample, unless the
+   * request carries a key or a sequence.
+   */
+  append(
+    topicId: number,
+    series: NewSeries | null,
+    builder: SampleBuilder,
+    once: OnceFrame | null = null,
+  ): Promise<Acknowledgement> {
+    assert(builder.count > 0 || once !== null, 'a request has samples', topicId)
+    return this.#submit(topicId, series, builder, builder.count, once)
+  }
+
+  /** Resolves when the producer's id and epoch are durable; its `grant` is null at the limit of producers. */
+  openProducer(name: string | null): Promise<Acknowledgement> {
+    const bytes = name === null ? null : Buffer.from(name)
+    return this.#submit(-1, null, NO_COLUMNS, ASK_PRODUCER, null, bytes)
   }
 
   /** A bounded input of the topic ended; resolves when the END records are durable. */
   end(topicId: number): Promise<Acknowledgement> {
-    const none = {
-      seriesIds: new Int32Array(0),
-      timestampsMs: new Float64Array(0),
-      values: new Float64Array(0),
-    }
-    return this.#submit(topicId, null, none, -1)
+    return this.#submit(topicId, null, NO_COLUMNS, END_OF_INPUT)
   }
 
   /** The log writer's acknowledgement arrived. */
@@ -103,6 +129,8 @@ export class LogInput {
     series: NewSeries | null,
     columns: Columns,
     count: number,
+    once: OnceFrame | null = null,
+    name: Uint8Array | null = null,
   ): Promise<Acknowledgement> {
     if (this.#failure !== null) return Promise.reject(this.#failure)
     return new Promise((resolve, reject) => {
@@ -111,7 +139,8 @@ export class LogInput {
       this.#waiting.set(request.requestId, request)
       this.#bytesOf.set(request.requestId, bytes)
       this.inFlightBytes += bytes
-      const job: Job = { request, series, columns, count, definedKeys: 0, pushed: 0 }
+      const begun = { definedKeys: 0, isOncePushed: false, pushed: 0 }
+      const job: Job = { request, series, columns, count, once, name, ...begun }
       if (this.#jobs.length === 0 && this.#push(job)) {
         killPoint('request-pushed')
         return
@@ -147,12 +176,19 @@ export class LogInput {
       if (pushed === 0) return false
       job.definedKeys += pushed
     }
-    if (count < 0) return pushEnd(this.#ring, request.requestId, request.topicId)
+    const { requestId, topicId } = request
+    if (count === END_OF_INPUT) return pushEnd(this.#ring, requestId, topicId)
+    if (count === ASK_PRODUCER) return pushProducer(this.#ring, requestId, job.name)
+    if (job.once !== null && !job.isOncePushed) {
+      if (!pushOnce(this.#ring, requestId, topicId, job.once)) return false
+      job.isOncePushed = true
+    }
+    // The request is open now, and closes with its last frame of samples.
+    if (count === 0) return pushSamples(this.#ring, requestId, topicId, columns, 0, 0, true)
     while (job.pushed < count) {
       const to = Math.min(count, job.pushed + FRAME_SAMPLES_MAX)
       const last = to === count
-      if (!pushSamples(this.#ring, request.requestId, request.topicId, columns, job.pushed, to, last))
-        return false
+      if (!pushSamples(this.#ring, requestId, topicId, columns, job.pushed, to, last)) return false
       job.pushed = to
     }
     return true
@@ -169,7 +205,9 @@ export class LogInput {
   }
 
   #wantedBytes(job: Job): number {
+    if (job.count === ASK_PRODUCER) return producerFrameBytes(job.name)
     if (job.count < 0) return END_BYTES
+    if (job.once !== null && !job.isOncePushed) return ONCE_BYTES
     return samplesFrameBytes(Math.min(FRAME_SAMPLES_MAX, job.count - job.pushed))
   }
 }

@@ -86,6 +86,23 @@ const FIELDS = {
     default: 100_000_000,
     meaning: 'samples a pipeline may be behind before producers get 429',
   },
+  idempotencyHorizon: {
+    type: duration({ minMs: 1_000, maxMs: 90 * 86_400_000 }),
+    default: '24h',
+    meaning: 'how long an `Idempotency-Key` is remembered at least',
+  },
+  idempotencyKeys: {
+    type: integer({ min: 1, max: 1_000_000_000 }),
+    default: 20_000_000,
+    meaning:
+      'keys remembered at once, 10 to 24 bytes of memory and 41 of disk each; beyond, writes with a new key get 429',
+  },
+  producerLimit: {
+    type: integer({ min: 1, max: 1_000_000 }),
+    default: 10_000,
+    meaning:
+      'producers known at once; beyond, a new one takes the place of one quiet for a week, or is refused',
+  },
   shards: {
     type: integer({ min: 1, max: 64 }),
     default: Math.max(1, availableParallelism() - 1),

@@ -12,6 +12,10 @@ export const ERROR_CODES = [
   'BODY_TOO_LARGE',
   'SERIES_LIMIT',
   'LOG_FULL', // producers must wait: retention or lag bound reached
+  'KEY_REUSED', // an idempotency key or sequence that was stored with another body
+  'PRODUCER_FENCED', // a newer epoch of the producer was handed out
+  'PRODUCER_UNKNOWN', // an id or epoch that was never handed out, or was forgotten
+  'SEQUENCE_GAP', // a producer's sequence that does not follow the last one
   'OFFSET_GONE', // retention has deleted it
   'STORE_LOCKED', // another live process owns the directory
   'STORE_FENCED', // a successor took the directory over

@@ -2,6 +2,7 @@
  * The door samples come in by, as the HTTP server sees it. The server decides nothing about samples, topics or limits:
  * it hands over bytes as they arrive and turns the answer into the protocol's own shape. All calls are on one thread.
  */
+import type { RequestIdentity } from './idempotency.ts'
 import type { DecodeReport } from './plugins.ts'
 
 /** Unit of the timestamps of a line protocol body. */
@@ -20,7 +21,27 @@ export interface Ingest {
   /** Asked once a request, before any of its body is read; null: come in. Constant time. */
   admission(topic: string): Refusal | null
   /** Only after `admission` gave null. Ends with exactly one `finish` or `abort`. */
-  begin(topic: string, options: { readonly precision: LinePrecision }): IngestRequest
+  begin(
+    topic: string,
+    options: { readonly precision: LinePrecision; readonly identity: RequestIdentity | null },
+  ): IngestRequest
+  /**
+   * A new producer, or for a known name its next epoch. Durable when it resolves. Rejects with LOG_FULL: there are as
+   * many as the node may know.
+   */
+  openProducer(name: string | null): Promise<OpenedProducer>
+}
+
+export interface OpenedProducer {
+  readonly producerId: number
+  readonly producerEpoch: number
+  /** Topics it has written to. `storedAt`: where the last sequence is, as in OnceResult; null: it stored nothing. */
+  readonly topics: Readonly<
+    Record<
+      string,
+      { readonly lastSequence: number; readonly nextSequence: number; readonly storedAt: string | null }
+    >
+  >
 }
 
 /** One body. Nothing of it is stored before `finish`, all of its good lines are stored by it, in one transaction. */
@@ -29,7 +50,8 @@ export interface IngestRequest {
   write(chunk: Uint8Array): void
   /**
    * Resolves when the samples are durable (or accepted, where the topic says so). Rejects with a MillraceError when
-   * nothing was stored: LOG_FULL, UNAVAILABLE, STORE_IO, …
+   * nothing was stored: LOG_FULL, UNAVAILABLE, STORE_IO, …; of a request with an identity also KEY_REUSED,
+   * PRODUCER_FENCED, PRODUCER_UNKNOWN, SEQUENCE_GAP.
    */
   finish(): Promise<IngestResult>
   /** The body broke off or was refused: nothing of it is stored. May be called twice, and after `write` threw. */
@@ -44,6 +66,18 @@ export interface IngestResult {
   readonly refusedSeries: RefusedSeries | null
   /** False only where the topic was declared so: accepted in memory, not yet on disk. */
   readonly durable: boolean
+  /** Of a request that carries a key or a sequence. */
+  readonly once: OnceResult | null
+}
+
+export interface OnceResult {
+  /** Stored by an earlier request with the same identity, and not again. */
+  readonly isDuplicate: boolean
+  readonly topic: string
+  /** `topic/partition:offset` of the first sample stored, then or now; null: none was, or it is not known any more. */
+  readonly storedAt: string | null
+  /** Samples of the body that were beyond the future guard when it came first, and so are not stored. */
+  readonly futureThen: number
 }
 
 export interface RefusedSeries {

@@ -28,6 +28,7 @@ import {
 import { HostGuard } from './guard.ts'
 import { HTTP_LIMITS, type HttpLimits, TIMEOUT_CHECK_MS } from './limits.ts'
 import { handleHealth, handleHealthz, handlePing, handleReadyz, type Readiness } from './probes.ts'
+import { handleProducers } from './producers.ts'
 import { countRefused, handleWrite, type WriteContext } from './write.ts'
 import { writeError } from './write-answer.ts'
 import type { Dialect } from './write-params.ts'
@@ -189,6 +190,9 @@ function routeTable(options: HttpServerOptions, context: WriteContext): Readonly
 
   add('/write', ['POST'], 'origin', (exchange) => handleWrite(context, 'v1', exchange), 'v1')
   add('/api/v2/write', ['POST'], 'origin', (exchange) => handleWrite(context, 'v2', exchange), 'v2')
+  add('/api/v1/producers', ['POST'], 'origin', (exchange) => {
+    return handleProducers(options.ingest, exchange, API_HEADERS)
+  })
   add('/ping', READ, 'none', handlePing)
   add('/health', READ, 'none', (exchange) => handleHealth(exchange, readiness(), version))
   add('/healthz', READ, 'none', handleHealthz)

@@ -24,8 +24,10 @@ const V2_CODES: Readonly<Record<number, string>> = {
   403: 'forbidden',
   404: 'not found',
   408: 'request timeout',
+  409: 'conflict',
   413: 'request too large',
   415: 'unsupported media type',
+  422: 'unprocessable entity',
   429: 'too many requests',
   503: 'unavailable',
 }
@@ -40,26 +42,32 @@ export function writeError(dialect: Dialect, answer: ErrorAnswer): WrittenAnswer
     : v2(answer.status, { code: v2Code(answer.status), message }, answer.headers)
 }
 
-/** Null: everything is stored. Otherwise what was not, and why. */
+/** Null: everything is stored, now or before. Otherwise what was not, and why. */
 export function writeProblem(dialect: Dialect, topic: string, result: IngestResult): WrittenAnswer | null {
-  const { report, refusedSeries } = result
-  if (report.faultCount === 0 && refusedSeries === null) return null
+  const { report, refusedSeries, once } = result
+  const futureThen = once?.futureThen ?? 0
+  if (report.faultCount === 0 && refusedSeries === null && futureThen === 0) return null
   const refused = refusedSeries?.samples ?? 0
   const reasons = report.faults.map(lineText)
   const unlisted = report.faultCount - report.faults.length
   if (unlisted > 0) reasons.push(`and ${unlisted} more lines`)
   if (refusedSeries !== null) {
+    const { examples, limit } = refusedSeries
+    const among = examples.length === 0 ? '' : `, among them ${examples.join(', ')}`
     reasons.push(
-      `series limit of topic ${topic} reached (${refusedSeries.limit}): ${refused} samples of new series refused, ` +
-        `among them ${refusedSeries.examples.join(', ')}. Send fewer distinct label values, or raise the limit.`,
+      `series limit of topic ${topic} reached (${limit}): ${refused} samples of new series refused${among}. ` +
+        'Send fewer distinct label values, or raise the limit.',
     )
   }
-  const stored = report.samples - refused
-  const dropped = report.faultCount + refused
+  if (futureThen > 0) {
+    reasons.push(`${futureThen} samples were in the future when this body was first sent, and are not stored`)
+  }
+  const stored = report.samples - refused - futureThen
+  const dropped = report.faultCount + refused + futureThen
   // InfluxDB calls a write partial only where something was stored.
   const message =
     stored > 0 || refused > 0 ? `partial write: ${reasons.join('\n')} dropped=${dropped}` : reasons.join('\n')
-  const code: ErrorCode = report.faultCount > 0 ? 'INPUT_INVALID' : 'SERIES_LIMIT'
+  const code: ErrorCode = report.faultCount > 0 || refused === 0 ? 'INPUT_INVALID' : 'SERIES_LIMIT'
   if (dialect === 'v1') {
     const faults = report.faults.map(({ line, problem, text }) => ({
       place: `line ${line}`,

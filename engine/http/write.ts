@@ -2,7 +2,8 @@
  * The write handler of both dialects: admit, hand over chunks, wait until durable, answer. Nothing of a body that is
  * refused, corrupt or cut off is stored. Everything a request costs beyond its bytes happens here: keep it small.
  */
-import { describeValue } from '../contract/errors.ts'
+import { describeValue, type ErrorCode } from '../contract/errors.ts'
+import type { RequestIdentity } from '../contract/idempotency.ts'
 import type { Ingest, IngestRequest, IngestResult, LinePrecision, Refusal } from '../contract/ingest.ts'
 import {
   HTTP_IN_FLIGHT_BYTES,
@@ -25,6 +26,7 @@ import {
   type ErrorAnswer,
   type Exchange,
   errorAnswer,
+  type Headers,
   JSON_TYPE,
   send,
   sendUnread,
@@ -32,6 +34,7 @@ import {
 import { type HttpLimits, RETRY_AFTER_SECONDS } from './limits.ts'
 import { INFLUXDB_VERSION } from './probes.ts'
 import { type WrittenAnswer, writeError, writeProblem } from './write-answer.ts'
+import { readIdentity, SEQUENCE_HEADER } from './write-identity.ts'
 import { type Dialect, readWriteParams } from './write-params.ts'
 
 export interface WriteContext {
@@ -46,6 +49,13 @@ export interface WriteContext {
 
 type RefusalReason = (typeof INGEST_REFUSED.values)[number]
 type Outcome = (typeof INGEST_REQUESTS.values)[number]
+
+const ONCE_REASONS: Partial<Record<ErrorCode, RefusalReason>> = {
+  KEY_REUSED: 'key_reused',
+  PRODUCER_FENCED: 'producer',
+  PRODUCER_UNKNOWN: 'producer',
+  SEQUENCE_GAP: 'producer',
+}
 
 const NO_CONTENT_HEADERS = { 'X-Influxdb-Version': INFLUXDB_VERSION } as const
 const NOT_DURABLE_HEADERS = { ...NO_CONTENT_HEADERS, 'X-Millrace-Durable': 'false' } as const
@@ -69,6 +79,7 @@ class WriteRequest implements Taker {
   #request: IngestRequest | null = null
   #topic = ''
   #precision: LinePrecision = 'ns'
+  #identity: RequestIdentity | null = null
 
   constructor(context: WriteContext, dialect: Dialect, exchange: Exchange) {
     this.#context = context
@@ -110,6 +121,12 @@ class WriteRequest implements Taker {
     }
     this.#topic = params.topic
     this.#precision = params.precision
+    const reading = readIdentity(req)
+    if (reading.faults !== null) {
+      const answer = errorAnswer(400, 'INPUT_INVALID', 'the headers', { faults: reading.faults })
+      return { reason: 'parameters', answer }
+    }
+    this.#identity = reading.identity
     const refusal = this.#context.ingest.admission(params.topic)
     if (refusal !== null) return refusalAnswer(refusal)
     if (encodingOf(req) === null) {
@@ -126,19 +143,21 @@ class WriteRequest implements Taker {
   }
 
   ended(): void {
-    if (this.#intake!.bytes === 0) this.#endedEmpty()
+    // An empty body uses up its sequence like any other.
+    if (this.#intake!.bytes === 0 && this.#identity?.kind !== 'producer') this.#endedEmpty()
     else this.#finish().catch((error: unknown) => this.failed(error))
   }
 
   /** InfluxDB 1.8 takes an empty body as nothing to do, 2.7 as a mistake. */
   #endedEmpty(): void {
-    if (this.#dialect === 'v1') {
-      this.#stored(true)
-      return
-    }
+    if (this.#dialect === 'v1') this.#stored('stored', NO_CONTENT_HEADERS)
+    else this.#emptyMistake({})
+  }
+
+  #emptyMistake(headers: Headers): void {
     this.#outcome('malformed')
     const text = 'writing requires points: the body is empty.'
-    this.#answer(writeError('v2', errorAnswer(400, 'INPUT_INVALID', text)))
+    this.#answer(writeError('v2', errorAnswer(400, 'INPUT_INVALID', text, { headers })))
   }
 
   refused(answer: ErrorAnswer): void {
@@ -161,31 +180,73 @@ class WriteRequest implements Taker {
   }
 
   async #finish(): Promise<void> {
-    const result = await this.#begun().finish()
-    this.#count(result)
-    const problem = writeProblem(this.#dialect, this.#topic, result)
-    if (problem !== null) {
-      const stored = result.report.samples - (result.refusedSeries?.samples ?? 0)
-      this.#outcome(stored > 0 ? 'partial' : 'malformed')
-      this.#answer(problem)
+    let result: IngestResult
+    try {
+      result = await this.#begun().finish()
+    } catch (error) {
+      if (!this.#refusedOnce(error)) throw error
       return
     }
-    this.#stored(result.durable)
+    this.#count(result)
+    const headers = this.#onceHeaders(result)
+    if (this.#intake!.bytes === 0 && this.#dialect === 'v2') {
+      this.#emptyMistake(headers)
+      return
+    }
+    const problem = writeProblem(this.#dialect, this.#topic, result)
+    const isDuplicate = result.once?.isDuplicate ?? false
+    if (problem !== null) {
+      const stored = result.report.samples - (result.refusedSeries?.samples ?? 0)
+      this.#outcome(isDuplicate ? 'duplicate' : stored > 0 ? 'partial' : 'malformed')
+      this.#answer({ ...problem, headers: { ...problem.headers, ...headers } })
+      return
+    }
+    const known = result.durable ? NO_CONTENT_HEADERS : NOT_DURABLE_HEADERS
+    this.#stored(
+      isDuplicate ? 'duplicate' : 'stored',
+      result.once === null ? known : { ...known, ...headers },
+    )
   }
 
-  #stored(durable: boolean): void {
-    this.#outcome('stored')
+  /** The log writer refused the key or the sequence; everything else is a failure. */
+  #refusedOnce(error: unknown): boolean {
+    const answer = answerOf(error)
+    const isFull = answer?.code === 'LOG_FULL' && this.#identity?.kind === 'key'
+    const reason = isFull ? 'keys_full' : answer === null ? undefined : ONCE_REASONS[answer.code]
+    if (answer === null || reason === undefined) return false
+    this.#refuse(reason, answer)
+    return true
+  }
+
+  /** Where it was stored, now or before; and that the sequence is used up. */
+  #onceHeaders({ once }: IngestResult): Headers {
+    if (once === null) return {}
+    const { isDuplicate, topic, storedAt } = once
+    const place: Headers = isDuplicate
+      ? { 'X-Millrace-Duplicate-Of': storedAt ?? topic }
+      : storedAt === null
+        ? {}
+        : { 'X-Millrace-Stored-At': storedAt }
+    const identity = this.#identity
+    return identity?.kind === 'producer' ? { ...place, [SEQUENCE_HEADER]: identity.sequence } : place
+  }
+
+  #stored(outcome: 'stored' | 'duplicate', headers: Headers): void {
+    this.#outcome(outcome)
     this.#release()
     const { res } = this.#exchange
     if (res.destroyed) return
-    res.writeHead(204, durable ? NO_CONTENT_HEADERS : NOT_DURABLE_HEADERS)
+    res.writeHead(204, headers)
     res.end()
     killPoint('answer-sent')
   }
 
   /** Not before there is something to decode: a client that sends a head and then nothing holds no decoder. */
   #begun(): IngestRequest {
-    this.#request ??= this.#context.ingest.begin(this.#topic, { precision: this.#precision })
+    this.#request ??= this.#context.ingest.begin(this.#topic, {
+      precision: this.#precision,
+      identity: this.#identity,
+    })
     return this.#request
   }
 
@@ -220,11 +281,13 @@ class WriteRequest implements Taker {
     counters.observe(INGEST_DURATION, (clock.monotonicMs() - this.#startedMs) / 1000)
   }
 
-  #count({ report, refusedSeries }: IngestResult): void {
+  #count({ report, refusedSeries, once }: IngestResult): void {
     const { counters } = this.#context
     const refused = refusedSeries?.samples ?? 0
     counters.add(INGEST_BYTES, this.#intake!.bytes)
     counters.add(INGEST_LINES, report.lines)
+    // What became of its samples was counted when they came first.
+    if (once?.isDuplicate) return
     counters.add(INGEST_SAMPLES, report.samples - refused)
     if (report.stringFields > 0) counters.add(INGEST_STRING_FIELDS, report.stringFields)
     if (report.faultCount > 0) counters.add(INGEST_FAULT_LINES, report.faultCount)

@@ -20,8 +20,11 @@ export const HTTP_IN_FLIGHT_BYTES = list.gauge(
 )
 export const INGEST_REQUESTS = list.counter(
   'millrace_ingest_requests_total',
-  'Write requests, by what became of them: stored whole, stored in part, every line malformed, refused, broken off by the client, failed here.',
-  { label: 'outcome', values: ['stored', 'partial', 'malformed', 'refused', 'aborted', 'failed'] },
+  'Write requests, by what became of them: stored whole, stored in part, stored before, every line malformed, refused, broken off by the client, failed here.',
+  {
+    label: 'outcome',
+    values: ['stored', 'partial', 'duplicate', 'malformed', 'refused', 'aborted', 'failed'],
+  },
 )
 export const INGEST_REFUSED = list.counter(
   'millrace_ingest_refused_requests_total',
@@ -37,6 +40,9 @@ export const INGEST_REFUSED = list.counter(
       'parameters',
       'encoding',
       'origin',
+      'key_reused',
+      'keys_full',
+      'producer',
     ],
   },
 )
@@ -97,6 +103,13 @@ export const LOG_RETIRED_BATCHES = list.counter(
   'Record batches deleted by retention.',
   { scope: 'topic' },
 )
+export const LOG_DUPLICATES = list.counter(
+  'millrace_log_duplicate_requests_total',
+  'Requests not stored again: their idempotency key or sequence was stored before.',
+  { scope: 'topic' },
+)
+export const IDEMPOTENCY_KEYS = list.gauge('millrace_idempotency_keys', 'Idempotency keys remembered.')
+export const PRODUCERS = list.gauge('millrace_producers', 'Producers known.')
 export const RING_SKIPS = list.counter(
   'millrace_ring_skips_total',
   'Times a shard fell from live to catching up because its ring was full.',

@@ -38,13 +38,13 @@ export class StoreEnv {
   readonly path: string
   readonly meta: Table
   readonly #root: Root
+  readonly #tables = new Map<string, Table>()
   /** By table: where the CRC of a key starts. Tables without one are not bound. */
   readonly #bindings = new Map<Table, number>()
   readonly #names: readonly string[]
   #bound = new Uint8Array(BOUND_CAPACITY)
   #fence: number | null
   #failure: MillraceError | null = null
-  #tableCount = 0
   #isWriting = false
   #isReading = false
   #writes = 0
@@ -64,8 +64,10 @@ export class StoreEnv {
    * as they were put. Not bound: what says in itself where it belongs.
    */
   table(name: string, { isBound = true }: { readonly isBound?: boolean } = {}): Table {
-    assert(this.#tableCount < TABLES_MAX, 'a table more than the environment holds', name)
-    this.#tableCount++
+    const handle = `${name}/${isBound}`
+    const opened = this.#tables.get(handle)
+    if (opened !== undefined) return opened
+    assert(this.#tables.size < TABLES_MAX, 'a table more than the environment holds', name)
     const other = this.#names.includes(name)
       ? undefined
       : this.#names.find((known) => isOneByteOff(known, name))
@@ -83,6 +85,7 @@ export class StoreEnv {
         cache: false,
       })
       if (isBound) this.#bindings.set(table, crc32(name))
+      this.#tables.set(handle, table)
       return table
     } catch (error) {
       // A new table is a transaction of its own.
@@ -205,6 +208,11 @@ export class StoreEnv {
   lastKey(table: Table, after: Uint8Array, upTo: Uint8Array): Uint8Array | null {
     for (const key of table.getKeys({ start: upTo, end: after, reverse: true, limit: 1 })) return key
     return null
+  }
+
+  /** The keys in [from, to), in order, at most `limit`. Inside `read` or `transaction`. */
+  keys(table: Table, from: Uint8Array, to: Uint8Array, limit: number): Iterable<Uint8Array> {
+    return table.getKeys({ start: from, end: to, limit })
   }
 
   /** Copies of all rows in [from, to), in key order, at most `limit`. Inside `read` or `transaction`. */

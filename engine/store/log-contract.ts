@@ -4,6 +4,7 @@
  * Built in log-writer.ts and log-reader.ts; log-store.ts is the door.
  */
 import type { TopicSpec } from '../contract/plan.ts'
+import type { Dedupe, DedupeOptions } from './dedupe/dedupe.ts'
 
 export interface LogTopic extends TopicSpec {
   /** Dense from 0, in order of creation. */
@@ -83,6 +84,11 @@ export interface LogWriter {
   retain(request: RetentionRequest): RetentionReport
   /** Canonical keys of the topic's series by id; for building the writer's own tables at start. */
   seriesOf(topicId: number): readonly Uint8Array[]
+  /**
+   * Keys and producers that the log remembers; once, by the thread that appends. It reads all of them (about a second
+   * for ten million keys); what it is told later must be flushed inside `transaction`.
+   */
+  openDedupe(options: DedupeOptions): Dedupe
   close(): Promise<void>
 }
 

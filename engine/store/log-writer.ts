@@ -9,6 +9,7 @@ import { MillraceError } from '../contract/errors.ts'
 import type { TopicSpec } from '../contract/plan.ts'
 import { assert } from '../util/assert.ts'
 import { killPoint } from '../util/kill-point.ts'
+import { Dedupe, type DedupeOptions } from './dedupe/dedupe.ts'
 import { KeyBuffer, readU32 } from './keys.ts'
 import type {
   LogTopic,
@@ -181,6 +182,14 @@ export class LmdbLogWriter implements LogWriter {
       if (batches > 0) deleted.push({ topicId, partition, startOffset: now, batches })
     }
     return { deleted, batches: plan.deletions.length, bytes, more, heldBack }
+  }
+
+  openDedupe(options: DedupeOptions): Dedupe {
+    let logMs = Number.NEGATIVE_INFINITY
+    for (const { tails } of this.#states) {
+      for (let at = TAIL_APPENDED; at < tails.length; at += TAIL_STRIDE) logMs = Math.max(logMs, tails[at]!)
+    }
+    return new Dedupe(this.#tables.env, options, logMs)
   }
 
   close(): Promise<void> {

@@ -51,7 +51,7 @@ function ackEarly(): void {
     const samples = builder.count
     // Its real answer is nobody's business any more, whether it comes or not.
     append.call(this, topicId, series, builder).catch(() => {})
-    return Promise.resolve({ requestId: 0, samples, refusedSamples: 0, refusedLocalIds: [] })
+    return Promise.resolve({ requestId: 0, samples, refusedSamples: 0, refusedLocalIds: [], once: null })
   }
   const { transaction } = LmdbLogWriter.prototype
   LmdbLogWriter.prototype.transaction = function slow(body) {

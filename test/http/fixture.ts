@@ -4,7 +4,15 @@
  */
 import { request as httpRequest, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http'
 import { connect } from 'node:net'
-import type { Ingest, IngestRequest, LinePrecision, Refusal } from '../../engine/contract/ingest.ts'
+import type { RequestIdentity } from '../../engine/contract/idempotency.ts'
+import type {
+  Ingest,
+  IngestRequest,
+  LinePrecision,
+  OnceResult,
+  OpenedProducer,
+  Refusal,
+} from '../../engine/contract/ingest.ts'
 import { LINE_FAULTS_KEPT_MAX, type LineFault } from '../../engine/contract/plugins.ts'
 import type { Queries } from '../../engine/contract/queries.ts'
 import { createHttpServer, type HttpServer, type HttpServerOptions } from '../../engine/http/server.ts'
@@ -22,6 +30,11 @@ export class FakeIngest implements Ingest {
   aborted = 0
   durable = true
   refusal: Refusal | null = null
+  readonly identities: RequestIdentity[] = []
+  /** Producers asked for. */
+  readonly names: (string | null)[] = []
+  /** What is told of a request with an identity. */
+  once: (identity: RequestIdentity | null) => OnceResult | null = () => null
   /** What `finish` waits for, or throws. */
   beforeFinish: () => Promise<void> = async () => {}
 
@@ -32,7 +45,17 @@ export class FakeIngest implements Ingest {
     return this.refusal
   }
 
-  begin(topic: string, { precision }: { readonly precision: LinePrecision }): IngestRequest {
+  async openProducer(name: string | null): Promise<OpenedProducer> {
+    this.names.push(name)
+    const metrics = { lastSequence: 41, nextSequence: 42, storedAt: 'metrics/3:1042' }
+    return { producerId: 7, producerEpoch: 2, topics: { metrics } }
+  }
+
+  begin(
+    topic: string,
+    options: { readonly precision: LinePrecision; readonly identity: RequestIdentity | null },
+  ): IngestRequest {
+    const { precision, identity } = options
     this.begun++
     const chunks: Buffer[] = []
     let over = false
@@ -46,7 +69,8 @@ export class FakeIngest implements Ingest {
         await this.beforeFinish()
         over = true
         this.stored.push({ topic, precision, text: text() })
-        return { ...report(text()), durable: this.durable }
+        if (identity !== null) this.identities.push(identity)
+        return { ...report(text()), durable: this.durable, once: this.once(identity) }
       },
       abort: () => {
         if (!over) this.aborted++

@@ -231,6 +231,10 @@ class SimEnv {
     return keys.length === 0 ? null : keyBytes(keys.at(-1)!)
   }
 
+  keys(table: EnvTable, from: Uint8Array, to: Uint8Array, limit: number): Uint8Array[] {
+    return this.#keys(table.name, keyText(from), keyText(to), limit).map(keyBytes)
+  }
+
   *rows(table: EnvTable, from: Uint8Array, to: Uint8Array, limit = Number.MAX_SAFE_INTEGER) {
     for (const key of this.#keys(table.name, keyText(from), keyText(to), limit)) {
       const bytes = keyBytes(key)

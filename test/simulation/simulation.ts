@@ -82,6 +82,9 @@ export interface SimulationReport {
 }
 
 /** Thrown through a thread's turn: the node is gone. */
+/** Simulated clients send neither keys nor sequences: the dedupe store runs, and stays empty. */
+const DEDUPE = { horizonMs: 86_400_000, keysMax: 1_000, producersMax: 10 }
+
 class SimCrash extends Error {
   override readonly name = 'SimCrash'
 }
@@ -452,6 +455,7 @@ export class Simulation {
             shardBells,
             port: acks.port2,
             seriesLimit: scenario.seriesLimit,
+            dedupe: DEDUPE,
             retentionAgeMs: scenario.retentionAgeMs,
             retentionBytes: scenario.retentionBytes,
             downFromMs,

@@ -6,6 +6,7 @@
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
 import { CommitCollector, type Committed } from '../engine/broker/commit-collector.ts'
 import { Board, PHASE_COMMITTER_ENDS, PHASE_RUNNING } from '../engine/broker/node-board.ts'
+import type { DeadLetter } from '../engine/contract/dead-letter.ts'
 import * as catalog from '../engine/metrics/catalog.ts'
 import { ThreadMetrics } from '../engine/metrics/thread-metrics.ts'
 import { Doorbell } from '../engine/ring/doorbell.ts'
@@ -13,7 +14,13 @@ import { RingConsumer } from '../engine/ring/spsc-ring.ts'
 import type { StateWriter } from '../engine/store/state-contract.ts'
 import { openStateWriter } from '../engine/store/state-store.ts'
 import { systemClock } from '../engine/util/clock.ts'
-import type { CommittedMessage, CommitterWiring, RememberMessage } from './wiring.ts'
+import type {
+  CommittedMessage,
+  CommitterControl,
+  CommitterWiring,
+  ControlAnswer,
+  RememberMessage,
+} from './wiring.ts'
 
 /** Bytes collected that are committed without waiting for the interval. */
 const PENDING_BYTES_MAX = 8 << 20
@@ -24,6 +31,7 @@ export async function runCommitter(wiring: CommitterWiring): Promise<void> {
   new CommitterThread(wiring, writer).run()
   await writer.close()
   wiring.port.close()
+  wiring.control.close()
 }
 
 class CommitterThread {
@@ -31,7 +39,7 @@ class CommitterThread {
   readonly #writer: StateWriter
   readonly #board: Board
   readonly #bell: Doorbell
-  readonly #rings: readonly RingConsumer[]
+  readonly #rings: RingConsumer[]
   readonly #shardBells: readonly Doorbell[]
   readonly #port: MessagePort
   readonly #collector: CommitCollector
@@ -66,13 +74,14 @@ class CommitterThread {
     for (;;) {
       this.#drain()
       this.#receive()
+      this.#obey()
       this.#metrics.set(catalog.THREAD_HEARTBEAT, systemClock.nowMs() / 1_000)
       const ending = this.#board.phase >= PHASE_COMMITTER_ENDS
       const nowMs = systemClock.monotonicMs()
       const hurried = this.#board.phase !== PHASE_RUNNING || this.#collector.pendingBytes >= PENDING_BYTES_MAX
       const due = hurried || nowMs - this.#committedAtMs >= this.#wiring.commitMs
       if (due && this.#hasWork()) this.#commit()
-      else if (ending && this.#collector.doneCount === this.#rings.length && !this.#ringsHold()) return
+      else if (ending && this.#collector.allDone && !this.#ringsHold()) return
       else this.#sleep(nowMs)
       this.#askCheckpoint()
       this.#retain()
@@ -87,12 +96,57 @@ class CommitterThread {
     for (let source = 0; source < this.#rings.length; source++) {
       const ring = this.#rings[source]!
       while (this.#collector.pendingBytes < PENDING_BYTES_MAX || !this.#collector.hasCommittable) {
-        const kind = ring.peek()
-        if (kind < 0) break
-        this.#collector.take(source, kind, ring.i32, ring.f64, ring.u8, ring.position)
-        ring.release()
+        if (!this.#takeFrame(source, ring)) break
       }
     }
+  }
+
+  /** False: the ring is empty. */
+  #takeFrame(source: number, ring: RingConsumer): boolean {
+    const kind = ring.peek()
+    if (kind < 0) return false
+    this.#collector.take(source, kind, ring.i32, ring.f64, ring.u8, ring.position)
+    ring.release()
+    return true
+  }
+
+  /** True: the supervisor has said something. */
+  #obey(): boolean {
+    for (let obeyed = false; ; obeyed = true) {
+      const received = receiveMessageOnPort(this.#wiring.control)
+      if (received === undefined) return obeyed
+      const message = received.message as CommitterControl
+      const refusal =
+        message.type === 'ring'
+          ? this.#replaceRing(message.shard, message.ring)
+          : this.#putDeadLetter(message.pipelineId, message.letter)
+      const answer: ControlAnswer = { request: message.request, refusal }
+      this.#wiring.control.postMessage(answer)
+    }
+  }
+
+  /** The shard is gone. Every frame it published is whole; what they complete is committed, the rest comes again. */
+  #replaceRing(shard: number, ring: SharedArrayBuffer | null): null {
+    const old = this.#rings[shard]!
+    while (this.#takeFrame(shard, old)) {
+      if (this.#collector.pendingBytes >= PENDING_BYTES_MAX && this.#collector.hasCommittable) this.#commit()
+    }
+    if (this.#collector.hasCommittable) this.#commit()
+    this.#collector.abandon(shard, ring === null)
+    if (ring !== null) {
+      this.#rings[shard] = new RingConsumer(ring, new Doorbell(this.#wiring.roomBells[shard]!))
+    }
+    return null
+  }
+
+  /** Durable when this returns: no shard goes past the batch before. */
+  #putDeadLetter(pipelineId: number, letter: DeadLetter): string | null {
+    const position = this.#collector.position(pipelineId, letter.partition)
+    // It was processed once, and what came of it cannot be taken back: results would depend on how often it failed.
+    if (letter.baseOffset < position) return `results up to offset ${position} are committed`
+    this.#writer.transaction((txn) => txn.putDeadLetter(pipelineId, letter))
+    this.#metrics.add(catalog.PIPELINE_DEAD_LETTERS, 1, this.#rowOf.get(pipelineId)!)
+    return null
   }
 
   #receive(): void {
@@ -111,6 +165,8 @@ class CommitterThread {
       for (const { pipelineId, sink, json } of remembered) txn.putSink(pipelineId, sink, json)
       return result
     })
+    // Before the positions are shown: whoever waits for them reads the counters then.
+    this.#countSamples(committed)
     this.#collector.settle((stream) => {
       this.#board.committed[stream.slot] = stream.position
     })
@@ -125,6 +181,19 @@ class CommitterThread {
         remembered: remembered.map(({ request }) => request),
       }
       this.#port.postMessage(message)
+    }
+  }
+
+  #countSamples({ samples }: Committed): void {
+    const metrics = this.#metrics
+    for (const [pipelineId, ledger] of samples) {
+      const row = this.#rowOf.get(pipelineId)!
+      metrics.add(catalog.PIPELINE_SAMPLES_IN, ledger.in, row)
+      metrics.add(catalog.PIPELINE_SAMPLES, ledger.windowed, row, 'windowed')
+      metrics.add(catalog.PIPELINE_SAMPLES, ledger.filtered, row, 'filtered')
+      metrics.add(catalog.PIPELINE_SAMPLES, ledger.late, row, 'late')
+      metrics.add(catalog.PIPELINE_SAMPLES, ledger.nonFinite, row, 'non_finite')
+      metrics.add(catalog.PIPELINE_SAMPLES, ledger.dead, row, 'dead')
     }
   }
 
@@ -204,7 +273,7 @@ class CommitterThread {
 
   #sleep(nowMs: number): void {
     const ticket = this.#bell.prepare()
-    if (this.#ringsHold() && this.#collector.pendingBytes < PENDING_BYTES_MAX) {
+    if (this.#obey() || (this.#ringsHold() && this.#collector.pendingBytes < PENDING_BYTES_MAX)) {
       this.#bell.cancel()
       return
     }

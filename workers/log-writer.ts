@@ -4,7 +4,7 @@
  * shard's ring has no room the batch is skipped, and the shard reads it from the log. It blocks in its bell only, for a
  * bounded time, since ticks and retention go by the clock.
  */
-
+import { receiveMessageOnPort } from 'node:worker_threads'
 import { FRAME_DEFINE, FRAME_END, FRAME_SAMPLES, readDefinitions } from '../engine/broker/ingest-frames.ts'
 import { LogAppender, type SealedBatch } from '../engine/broker/log-appender.ts'
 import { Board, GAUGE_LOG_BYTES, GAUGE_LOG_HELD_BACK, PHASE_RUNNING } from '../engine/broker/node-board.ts'
@@ -16,7 +16,7 @@ import type { LogWriter } from '../engine/store/log-contract.ts'
 import { openLogWriter } from '../engine/store/log-store.ts'
 import { assert } from '../engine/util/assert.ts'
 import { systemClock } from '../engine/util/clock.ts'
-import type { AckMessage, LogWriterWiring } from './wiring.ts'
+import type { AckMessage, ControlAnswer, LogWriterControl, LogWriterWiring } from './wiring.ts'
 
 /** Samples after which a transaction is closed though more are waiting: about 5 MB. */
 const TRANSACTION_SAMPLES_MAX = 262_144
@@ -30,6 +30,7 @@ export async function runLogWriter(wiring: LogWriterWiring): Promise<void> {
   thread.run()
   await writer.close()
   wiring.port.close()
+  wiring.control.close()
 }
 
 class LogWriterThread {
@@ -39,7 +40,7 @@ class LogWriterThread {
   readonly #board: Board
   readonly #bell: Doorbell
   readonly #rings: readonly RingConsumer[]
-  readonly #shards: readonly RingProducer[]
+  readonly #shards: RingProducer[]
   readonly #shardBells: readonly Doorbell[]
   readonly #metrics: ThreadMetrics
   /** Shards whose ring was full when last tried. */
@@ -72,12 +73,26 @@ class LogWriterThread {
     for (;;) {
       const ending = this.#board.phase !== PHASE_RUNNING
       this.#metrics.set(catalog.THREAD_HEARTBEAT, systemClock.nowMs() / 1_000)
+      this.#obey()
       this.#drain()
       this.#tick()
       if (this.#appender.hasPending || this.#appender.pendingSamples > 0) this.#commit()
       else if (ending) return
       else this.#sleep()
       this.#retain()
+    }
+  }
+
+  /** A shard that was replaced has a new ring; what the old one held, the successor reads from the log. */
+  #obey(): void {
+    for (;;) {
+      const received = receiveMessageOnPort(this.#wiring.control)
+      if (received === undefined) return
+      const { request, shard, ring } = received.message as LogWriterControl
+      this.#shards[shard] = new RingProducer(ring, this.#shardBells[shard]!)
+      this.#skipping[shard] = false
+      const answer: ControlAnswer = { request, refusal: null }
+      this.#wiring.control.postMessage(answer)
     }
   }
 

@@ -9,7 +9,7 @@ import type { StateReader, StateWriter } from './state-contract.ts'
 import { openStateReader, openStateWriter } from './state-store.ts'
 import { openStore, type Store } from './store.ts'
 
-const LEDGER = { in: 5, windowed: 3, filtered: 1, late: 1, nonFinite: 0 }
+const LEDGER = { in: 5, windowed: 3, filtered: 1, late: 1, nonFinite: 0, dead: 0 }
 const PIPELINE = { name: 'latency', topicId: 0, topic: 'metrics', planHash: 'h1', planJson: '{"a":1}' }
 
 let dir: string

@@ -153,7 +153,7 @@ describe('refusals', () => {
       const opening = openStore({ dir })
       await expect(opening).rejects.toMatchObject({ code: 'STORE_VERSION' })
       await expect(openStore({ dir })).rejects.toThrow(
-        /written in store format 7; .* format 1\. Run the version/,
+        /written in store format 7; .* format 2\. Run the version/,
       )
       rmSync(dir, { recursive: true })
     }

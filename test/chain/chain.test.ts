@@ -50,7 +50,7 @@ describe('a chain', () => {
       [0, 10_000, 1],
       [10_000, 20_000, 2],
     ])
-    expect(driven.chain.ledger).toEqual({ in: 5, windowed: 3, filtered: 0, late: 2, nonFinite: 0 })
+    expect(driven.chain.ledger).toEqual({ in: 5, windowed: 3, filtered: 0, late: 2, nonFinite: 0, dead: 0 })
   })
 
   it('adds a sample to the windows still open when the older ones that hold it have fired', () => {
@@ -70,7 +70,7 @@ describe('a chain', () => {
     driven.send([sample(1), sample(90_000, NaN), sample(90_000, -Infinity, 'b'), sample(90_000, 1, 'c')])
     driven.send([sample(NaN), sample(1e300)])
     expect(driven.chain.watermarkMs).toBe(1)
-    expect(driven.chain.ledger).toEqual({ in: 6, windowed: 1, filtered: 1, late: 0, nonFinite: 4 })
+    expect(driven.chain.ledger).toEqual({ in: 6, windowed: 1, filtered: 1, late: 0, nonFinite: 4, dead: 0 })
     expect(driven.entries).toEqual([])
   })
 

@@ -23,8 +23,8 @@ export interface FaultOrder {
 
 export class FaultHook {
   readonly #dir: string
-  /** To be carried out after the next entry. */
-  #pending: FaultOrder | null = null
+  /** To be carried out after the next entry of this batch. */
+  #pending: { readonly file: string; readonly order: FaultOrder } | null = null
 
   constructor(dir: string) {
     this.#dir = dir
@@ -37,9 +37,9 @@ export class FaultHook {
       const file = join(this.#dir, name)
       const order = orderOf(file)
       if (order === null || !isMeant(order, pipeline, view)) continue
-      if (name.endsWith('.once') && !claimed(file)) continue
-      if (order.afterEntry === true) this.#pending = order
-      else fail(order)
+      // A batch may make no entry: then the order waits for one that does.
+      if (order.afterEntry === true) this.#pending = { file, order }
+      else carryOut(file, order)
     }
   }
 
@@ -48,7 +48,7 @@ export class FaultHook {
       group: (groupId, key) => sink.group(groupId, key),
       entry: (kind, seq, causeOffset, eventTimeMs, bytes, length) => {
         sink.entry(kind, seq, causeOffset, eventTimeMs, bytes, length)
-        if (this.#pending !== null) fail(this.#pending)
+        if (this.#pending !== null) carryOut(this.#pending.file, this.#pending.order)
       },
     }
   }
@@ -87,11 +87,12 @@ function claimed(file: string): boolean {
   }
 }
 
-function fail(order: FaultOrder): void {
+function carryOut(file: string, order: FaultOrder): void {
+  if (file.endsWith('.once') && !claimed(file)) return
   if (order.how === 'throw') throw new Error('a fault was ordered')
   if (order.how === 'exit') process.exit(7)
   const kept: unknown[] = []
   for (;;) {
-    if (order.how === 'memory') kept.push(Array.from({ length: 100_000 }, (_, i) => ({ i })))
+    if (order.how === 'memory') kept.push(new Array(1_000_000).fill(kept))
   }
 }

@@ -256,6 +256,22 @@ test('late samples come with their series, by time range', async () => {
   expect(some.rows.map(({ id }) => id)).toEqual(['cpu/1/0/0'])
 })
 
+test('dead letters come with their pipeline, of one pipeline or of all', async () => {
+  const state = new MemoryState(testPlan())
+  const letter = { baseOffset: 7, endOffset: 9, samples: 2, reason: 'boom', tries: 3, atMs: 1 }
+  state.letters.push({ partition: 2, ...letter }, { partition: 0, ...letter })
+  const row = { pipeline: 'cpu', topic: 'metrics', ...letter }
+  const rows = [
+    { ...row, partition: 0 },
+    { ...row, partition: 2 },
+  ]
+  expect(await queriesOver(state).deadLetters({})).toEqual(rows)
+  expect(await queriesOver(state).deadLetters({ pipeline: 'cpu' })).toEqual(rows)
+  await expect(queriesOver(state).deadLetters({ pipeline: 'gpu' })).rejects.toMatchObject({
+    code: 'PIPELINE_INVALID',
+  })
+})
+
 test('pipelines tell their lag, ledger and alerts', async () => {
   const state = new MemoryState(testPlan())
   commitWindow(state, 0, 1_000, ['a'])

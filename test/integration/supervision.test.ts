@@ -154,31 +154,43 @@ async function restarts(url: string): Promise<number> {
   return threads.reduce((sum, thread) => sum + thread.restarts, 0)
 }
 
-test('shards that throw, exit, run out of memory or hang at any time change no result, and the process lives', async () => {
+test.each([
+  [
+    'throw, exit or hang',
+    ['--hang-after', '1s'],
+    ['throw', 'exit', 'hang', 'throw', 'exit', 'throw', 'exit', 'hang'],
+  ],
+  ['run out of memory', ['--shard-heap', '64MiB'], ['memory', 'memory']],
+] as const)('shards that %s at any time change no result, and the process lives', async (_, args, hows) => {
   const expected = await undisturbed()
-  const { node, order } = await faulty(['--hang-after', '1s', '--shard-heap', '64MiB'])
+  const { node, order } = await faulty(args)
   const prng = new Prng(SEED + 1)
-  const hows = ['throw', 'exit', 'memory', 'hang', 'throw', 'exit', 'throw', 'exit'] as const
   const placed: string[] = []
   for (const [i, body] of bodies(CALM_BODIES).entries()) {
-    if (i % 2 === 1) {
-      const how = hows[i >> 1]!
-      placed.push(
-        order({ how, afterEntry: prng.below(2) === 0, pipeline: ['cpu', 'other', 'apart'][prng.below(3)]! }),
-      )
+    const how = hows[i >> 1]
+    if (i % 2 === 1 && how !== undefined) {
+      const pipeline = ['cpu', 'other', 'apart'][prng.below(3)]!
+      placed.push(order({ how, afterEntry: prng.below(2) === 0, pipeline }))
     }
     expect((await write(node.url, body)).status).toBe(204)
     expect((await write(node.url, body, 'precision=ms&topic=apart')).status).toBe(204)
     await new Promise((resolve) => setTimeout(resolve, prng.below(300)))
   }
+  await until(async () => (placed.every((file) => !existsSync(file)) ? true : null), 60_000)
   for (const name of ['cpu', 'other', 'apart']) {
     expect(byStream(await complete(node.url, name))).toEqual(expected[name])
   }
-  expect(placed.filter((file) => !existsSync(file)).length).toBe(placed.length)
-  expect(await restarts(node.url)).toBeGreaterThanOrEqual(placed.length - 2)
-  expect(node.text()).toMatch(
+  const text = node.text()
+  expect(text).toMatch(
     /shard-\d failed, over pipeline "\w+", partition \d, offset \d+: .*Restart 1 in \d+ ms/,
   )
+  if (hows.length > 2) {
+    expect(text).toContain('Error: a fault was ordered. Restart')
+    expect(text).toContain('its thread exited with code 7. Restart')
+    expect(text).toContain('it has not moved for 1000 ms (--hang-after). Restart')
+  } else expect(text).toContain('out of memory: it needed more than its heap (--shard-heap). Restart')
+  // An order may have come while its shard was down by another: then it was carried out later, not less.
+  expect(await restarts(node.url)).toBe(placed.length)
   const letters = await json<{ rows: unknown[] }>(`${node.url}/api/v1/dead-letters`)
   expect(letters.rows).toEqual([])
   const metrics = await (await fetch(`${node.url}/metrics`)).text()

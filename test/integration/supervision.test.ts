@@ -97,10 +97,11 @@ interface Faulty {
 
 let orders = 0
 
-async function faulty(args: readonly string[] = []): Promise<Faulty> {
-  const dir = scratch(cleanups)
+/** `before`: an earlier node, whose directory and orders this one takes over. */
+async function faulty(args: readonly string[] = [], before?: Faulty): Promise<Faulty> {
+  const dir = before?.dir ?? scratch(cleanups)
   const faults = join(dir, 'faults')
-  mkdirSync(faults)
+  mkdirSync(faults, { recursive: true })
   process.env.MILLRACE_FAULT_DIR = faults
   try {
     const file = writePipeline(dir, PIPELINES)
@@ -157,13 +158,14 @@ async function restarts(url: string): Promise<number> {
 test.each([
   [
     'throw, exit or hang',
-    ['--hang-after', '1s'],
+    ['--hang-after', '3s'],
     ['throw', 'exit', 'hang', 'throw', 'exit', 'throw', 'exit', 'hang'],
   ],
   ['run out of memory', ['--shard-heap', '64MiB'], ['memory', 'memory']],
 ] as const)('shards that %s at any time change no result, and the process lives', async (_, args, hows) => {
   const expected = await undisturbed()
-  const { node, order } = await faulty(args)
+  // Orders given while a shard is down are carried out one after another where it goes on: that batch is not poison.
+  const { node, order } = await faulty([...args, '--poison-tries', '100', '--restart-limit', '100'])
   const prng = new Prng(SEED + 1)
   const placed: string[] = []
   for (const [i, body] of bodies(CALM_BODIES).entries()) {
@@ -177,9 +179,10 @@ test.each([
     await new Promise((resolve) => setTimeout(resolve, prng.below(300)))
   }
   await until(async () => (placed.every((file) => !existsSync(file)) ? true : null), 60_000)
-  for (const name of ['cpu', 'other', 'apart']) {
-    expect(byStream(await complete(node.url, name))).toEqual(expected[name])
-  }
+  const rows: Record<string, Row[]> = {}
+  for (const name of ['cpu', 'other', 'apart']) rows[name] = await complete(node.url, name)
+  expect((await json<{ rows: unknown[] }>(`${node.url}/api/v1/dead-letters`)).rows).toEqual([])
+  for (const [name, all] of Object.entries(rows)) expect(byStream(all)).toEqual(expected[name])
   const text = node.text()
   expect(text).toMatch(
     /shard-\d failed, over pipeline "\w+", partition \d, offset \d+: .*Restart 1 in \d+ ms/,
@@ -187,12 +190,10 @@ test.each([
   if (hows.length > 2) {
     expect(text).toContain('Error: a fault was ordered. Restart')
     expect(text).toContain('its thread exited with code 7. Restart')
-    expect(text).toContain('it has not moved for 1000 ms (--hang-after). Restart')
+    expect(text).toContain('it has not moved for 3000 ms (--hang-after). Restart')
   } else expect(text).toContain('out of memory: it needed more than its heap (--shard-heap). Restart')
-  // An order may have come while its shard was down by another: then it was carried out later, not less.
-  expect(await restarts(node.url)).toBe(placed.length)
-  const letters = await json<{ rows: unknown[] }>(`${node.url}/api/v1/dead-letters`)
-  expect(letters.rows).toEqual([])
+  // On a machine that is short of everything a shard may look stuck that is not.
+  expect(await restarts(node.url)).toBeGreaterThanOrEqual(placed.length)
   const metrics = await (await fetch(`${node.url}/metrics`)).text()
   expect(metrics).toMatch(/millrace_thread_restarts_total\{thread="shard-0"\} \d/)
   expect(metrics).toMatch(/millrace_thread_last_failure_timestamp_seconds\{thread="shard-\d"\} \d/)
@@ -273,6 +274,25 @@ test('a shard that fails again and again is given up loudly: exit code 1, and wh
     /shard-\d: failed 4 times \(--restart-limit\), at last, over pipeline "cpu", partition \d, offset 0: its thread exited with code 7/,
   )
   expect(node.text()).toMatch(/Restart 3 in \d+ ms/)
+})
+
+test('a batch whose results are committed is never skipped: a replay that fails there gives up, and publishes nothing else', async () => {
+  const args = ['--checkpoint-every', '1h', '--poison-tries', '2']
+  const first = await faulty(args)
+  for (const body of bodies(2)) expect((await write(first.node.url, body)).status).toBe(204)
+  const rows = byStream(await complete(first.node.url, 'cpu'))
+  expect(await first.node.kill('SIGKILL')).toBe('SIGKILL')
+  const standing = first.order({ how: 'throw', pipeline: 'cpu' }, true)
+  const second = await faulty(args, first)
+  expect(await second.node.exited).toBe(1)
+  expect(second.node.text()).toMatch(
+    /failed 2 times, over pipeline "cpu", partition \d, offset 0, which cannot be skipped: results up to offset \d+ are committed/,
+  )
+  rmSync(standing)
+  const third = await faulty(args, first)
+  expect(byStream(await complete(third.node.url, 'cpu'))).toEqual(rows)
+  expect((await json<{ rows: unknown[] }>(`${third.node.url}/api/v1/dead-letters`)).rows).toEqual([])
+  expect(await third.node.kill('SIGTERM')).toBe(0)
 })
 
 test('a node that is stopped while a shard is down ends at once, and the next start goes on', async () => {

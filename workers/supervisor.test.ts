@@ -231,6 +231,36 @@ describe('the supervisor', () => {
     supervisor.close()
   })
 
+  test.each([
+    ['a damaged store', 'STORE_DAMAGED', true],
+    ['a thread that cannot be ended', 'WORKER_FAILED', false],
+  ] as const)('nor does a stop wait for a shard that is gone for good: %s', async (_, code, hasEnded) => {
+    const { supervisor, done, warnings, settle } = world()
+    await supervisor.stop()
+    supervisor.failed(1, { error: new MillraceError(code, 'gone'), hasEnded })
+    await settle()
+    expect(done.filter((what) => what !== 'failed 1')).toEqual(['retire 1'])
+    expect(warnings).toEqual([expect.stringMatching(/^shard-1: gone.*The node is stopping/)])
+    supervisor.close()
+  })
+
+  test('a stop that meets a shard as it is given up does not wait for it either', async () => {
+    const { supervisor, done, activities, held, settings, settle, fail } = world()
+    settings.refusal = 'its results are committed'
+    for (let attempt = 0; attempt < 2; attempt++) {
+      settings.holdRings = attempt === 1
+      activities[2]!.started()
+      activities[2]!.beginBatch(1, 0, 40, 50, 10)
+      fail(2)
+      await settle()
+    }
+    const stopping = supervisor.stop()
+    held.rings[0]!()
+    await stopping
+    expect(done.slice(-2)).toEqual(['dead letter 40 after 2', 'retire 2'])
+    supervisor.close()
+  })
+
   test('a stop during a replacement waits for it to come to rest, and retires the shard', async () => {
     const { supervisor, done, held, settings, settle, fail } = world()
     settings.holdRings = true

@@ -151,7 +151,7 @@ export class Supervisor {
 
   /** The pool says that a shard's thread runs no more code, or that it cannot be ended. */
   failed(number: number, { error, hasEnded }: ThreadFailure): void {
-    const { host, onFailure, onWarning } = this.#options
+    const { onFailure } = this.#options
     const shard = this.#shards[number]!
     const { unit, isEnding, onEnded } = shard
     shard.isRunning = false
@@ -170,12 +170,8 @@ export class Supervisor {
     }
     onFailure(number)
     this.lastFailure = `${nameOf(number)}: ${firstLine(error)}`
-    if (FINAL_CODES.includes(error.code)) this.#giveUp(number, error)
-    else if (this.#stop.signal.aborted) {
-      const text = `${this.lastFailure}. The node is stopping: the next start goes on from the last checkpoint`
-      onWarning(new MillraceError('WORKER_FAILED', text))
-      host.retire(number)
-    } else if (unit.recovery !== null) {
+    if (FINAL_CODES.includes(error.code) || this.#stop.signal.aborted) this.#giveUp(number, error)
+    else if (unit.recovery !== null) {
       // It failed by itself while its unit was being ended.
       onEnded?.()
     } else {
@@ -274,9 +270,19 @@ export class Supervisor {
 
   #giveUp(number: number, error: MillraceError): void {
     if (this.#isOver) return
+    const { host, onGiveUp, onWarning } = this.#options
+    if (this.#stop.signal.aborted) {
+      // The node ends anyhow, and must not wait for the last words of a shard that is gone.
+      const text = `${nameOf(number)}: ${error.message}. The node is stopping: the next start goes on from the last checkpoint`
+      onWarning(new MillraceError(error.code, text))
+      for (const member of this.#shards[number]!.unit.shards) {
+        if (!this.#shards[member]!.isRunning) host.retire(member)
+      }
+      return
+    }
     this.#isOver = true
     this.#stop.abort()
-    this.#options.onGiveUp(number, error)
+    onGiveUp(number, error)
   }
 }
 

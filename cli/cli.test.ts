@@ -120,7 +120,7 @@ async function* chunks(world: World): AsyncGenerator<Uint8Array> {
 }
 
 function summaryOf(samples: number): RunSummary {
-  const none = { filtered: 0, late: 0, nonFinite: 0, alertsFiring: 1, alertsResolved: 0 }
+  const none = { filtered: 0, late: 0, nonFinite: 0, dead: 0, alertsFiring: 1, alertsResolved: 0 }
   return { pipelines: [{ name: 'cpu', samples, windowed: samples, results: 2, ...none }], elapsedMs: 1 }
 }
 

@@ -19,12 +19,13 @@ export function summaryText(
     )
   }
   for (const pipeline of summary.pipelines) {
-    const { windowed, filtered, late, nonFinite } = pipeline
+    const { windowed, filtered, late, nonFinite, dead } = pipeline
     const fates = [
       `${countText(windowed)} windowed`,
       `${countText(filtered)} filtered`,
       `${countText(late)} late`,
       ...(nonFinite > 0 ? [`${countText(nonFinite)} not finite`] : []),
+      ...(dead > 0 ? [`${countText(dead)} given up: see /api/v1/dead-letters`] : []),
     ]
     lines.push(
       `${pipeline.name}: ${counted(pipeline.samples, 'sample')} (${fates.join(', ')}), ${counted(pipeline.results, 'result')}, ${counted(pipeline.alertsFiring, 'alert')} fired, ${countText(pipeline.alertsResolved)} resolved`,

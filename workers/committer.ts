@@ -6,6 +6,7 @@
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
 import { CommitCollector, type Committed } from '../engine/broker/commit-collector.ts'
 import { Board, PHASE_COMMITTER_ENDS, PHASE_RUNNING } from '../engine/broker/node-board.ts'
+import type { DeadLetter } from '../engine/contract/dead-letter.ts'
 import * as catalog from '../engine/metrics/catalog.ts'
 import { ThreadMetrics } from '../engine/metrics/thread-metrics.ts'
 import type { Doorbell } from '../engine/ring/doorbell.ts'
@@ -15,7 +16,13 @@ import { openStateWriter } from '../engine/store/state-store.ts'
 import type { Clock } from '../engine/util/clock.ts'
 import { killPoint } from '../engine/util/kill-point.ts'
 import { REAL_SURROUNDINGS, type Surroundings } from './surroundings.ts'
-import type { CommittedMessage, CommitterWiring, RememberMessage } from './wiring.ts'
+import type {
+  CommittedMessage,
+  CommitterControl,
+  CommitterWiring,
+  ControlAnswer,
+  RememberMessage,
+} from './wiring.ts'
 
 /** Bytes collected that are committed without waiting for the interval. */
 const PENDING_BYTES_MAX = 8 << 20
@@ -27,6 +34,7 @@ export async function runCommitter(wiring: CommitterWiring): Promise<void> {
   killPoint('committer-ends')
   await writer.close()
   wiring.port.close()
+  wiring.control.close()
 }
 
 export class CommitterThread {
@@ -34,7 +42,7 @@ export class CommitterThread {
   readonly #writer: StateWriter
   readonly #board: Board
   readonly #bell: Doorbell
-  readonly #rings: readonly RingConsumer[]
+  readonly #rings: RingConsumer[]
   readonly #shardBells: readonly Doorbell[]
   readonly #port: MessagePort
   readonly #collector: CommitCollector
@@ -46,11 +54,13 @@ export class CommitterThread {
   #committedAtMs: number
   #checkpointedAtMs: number
   #retainedAtMs: number
+  readonly #surroundings: Surroundings
   readonly #clock: Clock
   readonly #pendingBytesMax: number
 
   constructor(wiring: CommitterWiring, writer: StateWriter, surroundings: Surroundings = REAL_SURROUNDINGS) {
     const { bell, clock, limit } = surroundings
+    this.#surroundings = surroundings
     this.#clock = clock
     this.#pendingBytesMax = limit(PENDING_BYTES_MAX)
     this.#wiring = wiring
@@ -62,7 +72,7 @@ export class CommitterThread {
     this.#port = wiring.port
     this.#metrics = new ThreadMetrics(wiring.metrics)
     this.#rowOf = new Map(wiring.pipelines.map(({ pipelineId }, row) => [pipelineId, row]))
-    this.#collector = new CommitCollector(wiring.pipelines, writer)
+    this.#collector = new CommitCollector(wiring.rings.length, wiring.pipelines, writer)
     const nowMs = clock.monotonicMs()
     this.#committedAtMs = nowMs
     this.#checkpointedAtMs = nowMs
@@ -82,6 +92,7 @@ export class CommitterThread {
   turn(): boolean {
     this.#drain()
     this.#receive()
+    this.#obey()
     this.#metrics.set(catalog.THREAD_HEARTBEAT, this.#clock.nowMs() / 1_000)
     const ending = this.#board.phase >= PHASE_COMMITTER_ENDS
     const nowMs = this.#clock.monotonicMs()
@@ -89,7 +100,7 @@ export class CommitterThread {
       this.#board.phase !== PHASE_RUNNING || this.#collector.pendingBytes >= this.#pendingBytesMax
     const due = hurried || nowMs - this.#committedAtMs >= this.#wiring.commitMs
     if (due && this.#hasWork()) this.#commit()
-    else if (ending && this.#collector.doneCount === this.#rings.length && !this.#ringsHold()) return false
+    else if (ending && this.#collector.allDone && !this.#ringsHold()) return false
     else this.#sleep(nowMs)
     this.#askCheckpoint()
     this.#retain()
@@ -101,14 +112,61 @@ export class CommitterThread {
   }
 
   #drain(): void {
-    for (const ring of this.#rings) {
+    for (let source = 0; source < this.#rings.length; source++) {
+      const ring = this.#rings[source]!
       while (this.#collector.pendingBytes < this.#pendingBytesMax || !this.#collector.hasCommittable) {
-        const kind = ring.peek()
-        if (kind < 0) break
-        this.#collector.take(kind, ring.i32, ring.f64, ring.u8, ring.position)
-        ring.release()
+        if (!this.#takeFrame(source, ring)) break
       }
     }
+  }
+
+  /** False: the ring is empty. */
+  #takeFrame(source: number, ring: RingConsumer): boolean {
+    const kind = ring.peek()
+    if (kind < 0) return false
+    this.#collector.take(source, kind, ring.i32, ring.f64, ring.u8, ring.position)
+    ring.release()
+    return true
+  }
+
+  /** True: the supervisor has said something. */
+  #obey(): boolean {
+    for (let obeyed = false; ; obeyed = true) {
+      const received = receiveMessageOnPort(this.#wiring.control)
+      if (received === undefined) return obeyed
+      const message = received.message as CommitterControl
+      const refusal =
+        message.type === 'ring'
+          ? this.#replaceRing(message.shard, message.ring)
+          : this.#putDeadLetter(message.pipelineId, message.letter)
+      const answer: ControlAnswer = { request: message.request, refusal }
+      this.#wiring.control.postMessage(answer)
+    }
+  }
+
+  /** The shard is gone. Every frame it published is whole; what they complete is committed, the rest comes again. */
+  #replaceRing(shard: number, ring: SharedArrayBuffer | null): null {
+    const old = this.#rings[shard]!
+    while (this.#takeFrame(shard, old)) {
+      if (this.#collector.pendingBytes >= this.#pendingBytesMax && this.#collector.hasCommittable)
+        this.#commit()
+    }
+    if (this.#collector.hasCommittable) this.#commit()
+    this.#collector.abandon(shard, ring === null)
+    if (ring !== null) {
+      this.#rings[shard] = new RingConsumer(ring, this.#surroundings.bell(this.#wiring.roomBells[shard]!))
+    }
+    return null
+  }
+
+  /** Durable when this returns: no shard goes past the batch before. */
+  #putDeadLetter(pipelineId: number, letter: DeadLetter): string | null {
+    const position = this.#collector.position(pipelineId, letter.partition)
+    // It was processed once, and what came of it cannot be taken back: results would depend on how often it failed.
+    if (letter.baseOffset < position) return `results up to offset ${position} are committed`
+    this.#writer.transaction((txn) => txn.putDeadLetter(pipelineId, letter))
+    this.#metrics.add(catalog.PIPELINE_DEAD_LETTERS, 1, this.#rowOf.get(pipelineId)!)
+    return null
   }
 
   #receive(): void {
@@ -128,6 +186,8 @@ export class CommitterThread {
       for (const { pipelineId, sink, json } of remembered) txn.putSink(pipelineId, sink, json)
       return result
     })
+    // Before the positions are shown: whoever waits for them reads the counters then.
+    this.#countSamples(committed)
     this.#collector.settle((stream) => {
       this.#board.committed[stream.slot] = stream.position
     })
@@ -145,6 +205,19 @@ export class CommitterThread {
       killPoint('commit-untold')
       this.#port.postMessage(message)
       killPoint('commit-told')
+    }
+  }
+
+  #countSamples({ samples }: Committed): void {
+    const metrics = this.#metrics
+    for (const [pipelineId, ledger] of samples) {
+      const row = this.#rowOf.get(pipelineId)!
+      metrics.add(catalog.PIPELINE_SAMPLES_IN, ledger.in, row)
+      metrics.add(catalog.PIPELINE_SAMPLES, ledger.windowed, row, 'windowed')
+      metrics.add(catalog.PIPELINE_SAMPLES, ledger.filtered, row, 'filtered')
+      metrics.add(catalog.PIPELINE_SAMPLES, ledger.late, row, 'late')
+      metrics.add(catalog.PIPELINE_SAMPLES, ledger.nonFinite, row, 'non_finite')
+      metrics.add(catalog.PIPELINE_SAMPLES, ledger.dead, row, 'dead')
     }
   }
 
@@ -224,7 +297,7 @@ export class CommitterThread {
 
   #sleep(nowMs: number): void {
     const ticket = this.#bell.prepare()
-    if (this.#ringsHold() && this.#collector.pendingBytes < this.#pendingBytesMax) {
+    if (this.#obey() || (this.#ringsHold() && this.#collector.pendingBytes < this.#pendingBytesMax)) {
       this.#bell.cancel()
       return
     }

@@ -40,6 +40,8 @@ export interface IngestOptions {
   readonly clock: Clock
   /** Why nothing is taken now, or null. */
   readonly refusal: (topic: BoardTopic) => Refusal | null
+  /** Resolves when the disk has room. */
+  readonly room: () => Promise<void>
 }
 
 interface Door {
@@ -115,7 +117,14 @@ export class NodeIngest implements Ingest {
 
   input(topic: string): NodeInput {
     const door = this.#door(topic)
-    return { table: door.table, append: (builder) => this.append(door, builder) }
+    return { table: door.table, append: (builder) => this.#appendInRoom(door, builder) }
+  }
+
+  /** A file can wait: what is appended fits into the reserve of the disk, the next of it comes when there is room again. */
+  async #appendInRoom(door: Door, builder: SampleBuilder): Promise<AppendResult> {
+    const result = await this.append(door, builder)
+    await this.#options.room()
+    return result
   }
 
   async append(door: Door, builder: SampleBuilder): Promise<AppendResult> {

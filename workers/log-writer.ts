@@ -4,7 +4,7 @@
  * shard's ring has no room the batch is skipped, and the shard reads it from the log. It blocks in its bell only, for a
  * bounded time, since ticks and retention go by the clock.
  */
-
+import { receiveMessageOnPort } from 'node:worker_threads'
 import {
   FRAME_DEFINE,
   FRAME_END,
@@ -28,7 +28,7 @@ import { assert } from '../engine/util/assert.ts'
 import type { Clock } from '../engine/util/clock.ts'
 import { killPoint } from '../engine/util/kill-point.ts'
 import { REAL_SURROUNDINGS, type Surroundings } from './surroundings.ts'
-import type { AckMessage, LogWriterWiring } from './wiring.ts'
+import type { AckMessage, ControlAnswer, LogWriterControl, LogWriterWiring } from './wiring.ts'
 
 /** Samples after which a transaction is closed though more are waiting: about 5 MB. */
 const TRANSACTION_SAMPLES_MAX = 262_144
@@ -43,6 +43,7 @@ export async function runLogWriter(wiring: LogWriterWiring): Promise<void> {
   killPoint('writer-ends')
   await writer.close()
   wiring.port.close()
+  wiring.control.close()
 }
 
 export class LogWriterThread {
@@ -53,7 +54,7 @@ export class LogWriterThread {
   readonly #board: Board
   readonly #bell: Doorbell
   readonly #rings: readonly RingConsumer[]
-  readonly #shards: readonly RingProducer[]
+  readonly #shards: RingProducer[]
   readonly #shardBells: readonly Doorbell[]
   readonly #metrics: ThreadMetrics
   /** Shards whose ring was full when last tried. */
@@ -101,6 +102,7 @@ export class LogWriterThread {
   turn(): boolean {
     const ending = this.#board.phase !== PHASE_RUNNING
     this.#metrics.set(catalog.THREAD_HEARTBEAT, this.#clock.nowMs() / 1_000)
+    this.#obey()
     this.#drain()
     this.#tick()
     if (this.#appender.hasPending || this.#appender.pendingSamples > 0) this.#commit()
@@ -108,6 +110,19 @@ export class LogWriterThread {
     else this.#sleep()
     this.#retain()
     return true
+  }
+
+  /** A shard that was replaced has a new ring; what the old one held, the successor reads from the log. */
+  #obey(): void {
+    for (;;) {
+      const received = receiveMessageOnPort(this.#wiring.control)
+      if (received === undefined) return
+      const { request, shard, ring } = received.message as LogWriterControl
+      this.#shards[shard] = new RingProducer(ring, this.#shardBells[shard]!)
+      this.#skipping[shard] = false
+      const answer: ControlAnswer = { request, refusal: null }
+      this.#wiring.control.postMessage(answer)
+    }
   }
 
   /** Stages what is in the rings, ring by ring, whole requests only. */

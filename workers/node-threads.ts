@@ -13,6 +13,7 @@ import {
   PHASE_WRITER_ENDS,
   slotCount,
 } from '../engine/broker/node-board.ts'
+import { type BatchPlace, createShardActivity, ShardActivity } from '../engine/broker/shard-activity.ts'
 import type { NodeConfig } from '../engine/config/config.ts'
 import { MillraceError } from '../engine/contract/errors.ts'
 import * as catalog from '../engine/metrics/catalog.ts'
@@ -22,11 +23,18 @@ import { createMetricsBlock, ThreadMetrics } from '../engine/metrics/thread-metr
 import { createDoorbell, Doorbell } from '../engine/ring/doorbell.ts'
 import { createRing, RingProducer } from '../engine/ring/spsc-ring.ts'
 import type { Store } from '../engine/store/store.ts'
+import { sleep } from '../engine/util/backoff.ts'
+import { systemClock } from '../engine/util/clock.ts'
+import { Prng } from '../engine/util/prng.ts'
 import { ThreadPool } from './pool.ts'
 import type { Prepared } from './prepare.ts'
+import { nameOf, type ShardHost, Supervisor } from './supervisor.ts'
 import type {
   AckMessage,
+  CommitterControl,
   CommitterWiring,
+  ControlAnswer,
+  LogWriterControl,
   LogWriterWiring,
   ShardWiring,
   SharedWiring,
@@ -55,7 +63,15 @@ export class NodeThreads {
   readonly mainMetrics: ThreadMetrics
   readonly #options: NodeThreadsOptions
   readonly #boardBuffers: BoardBuffers
+  readonly supervisor: Supervisor
   readonly #pool: ThreadPool
+  readonly #shardPool: ThreadPool
+  /** What each shard was given last. */
+  readonly #seats: ShardSeat[]
+  readonly #writerControl = new MessageChannel()
+  readonly #committerControl = new MessageChannel()
+  readonly #answers = new Map<number, (refusal: string | null) => void>()
+  #nextRequest = 1
   readonly #writerBell = createDoorbell()
   readonly #committerBell = createDoorbell()
   readonly #shardBells: readonly SharedArrayBuffer[]
@@ -84,20 +100,45 @@ export class NodeThreads {
     const control = new MessageChannel()
     this.#sinkControl = control.port1
     this.#sinkRemote = control.port2
+    // Writers hold what is stored in their hands; a failure of one ends the process, and the next start recovers.
     this.#pool = new ThreadPool({
-      threads: config.shards + THREADS_BESIDE_SHARDS,
-      onFailure: options.onFailure,
+      threads: THREADS_BESIDE_SHARDS,
+      onFailure: (thread, { error }) => options.onFailure(thread, error),
+      onIdleFailure: (error) => options.onFailure('pool', error),
     })
+    this.#shardPool = new ThreadPool({
+      threads: config.shards,
+      heapBytesMax: config.shardHeapBytes,
+      onFailure: (thread, failure) =>
+        this.supervisor.failed(
+          this.#seats.findIndex(({ thread: name }) => name === thread),
+          failure,
+        ),
+      onIdleFailure: options.onWarning,
+    })
+    this.#seats = this.#shardBells.map((_, shard) => ({
+      thread: nameOf(shard),
+      metrics: this.#block(nameOf(shard)),
+      ring: createRing(config.shardRingBytes),
+      commitRing: createRing(config.commitRingBytes),
+      commitRoomBell: createDoorbell(),
+      activity: createShardActivity(),
+    }))
+    for (const { port1 } of [this.#writerControl, this.#committerControl]) {
+      port1.on('message', ({ request, refusal }: ControlAnswer) => {
+        this.#answers.get(request)?.(refusal)
+        this.#answers.delete(request)
+      })
+      port1.unref()
+    }
+    this.supervisor = this.#makeSupervisor()
   }
 
   start(): void {
-    const shardRings = this.#shardBells.map(() => createRing(this.#options.config.shardRingBytes))
-    const commitRings = this.#shardBells.map(() => createRing(this.#options.config.commitRingBytes))
-    const commitRoomBells = this.#shardBells.map(() => createDoorbell())
     const cursors = new MessageChannel()
-    this.#startLogWriter(shardRings)
-    this.#startShards(shardRings, commitRings, commitRoomBells)
-    this.#startCommitter(commitRings, commitRoomBells, cursors.port1)
+    this.#startLogWriter()
+    this.supervisor.start()
+    this.#startCommitter(cursors.port1)
     this.#startSinks(cursors.port2)
   }
 
@@ -129,12 +170,18 @@ export class NodeThreads {
 
   /** In order: each kind of thread ends when everything that comes to it has come. */
   async stop(): Promise<void> {
+    // A writer that failed meanwhile answers no more; then there is nothing to wait for.
+    await Promise.race([
+      this.supervisor.stop(),
+      this.#pool.ended('log-writer'),
+      this.#pool.ended('committer'),
+    ])
     this.board.enter(PHASE_WRITER_ENDS)
     new Doorbell(this.#writerBell).ring()
     await this.#pool.ended('log-writer')
     this.board.enter(PHASE_SHARDS_END)
     for (const bell of this.#shardBells) new Doorbell(bell).ring()
-    for (let shard = 0; shard < this.#shardBells.length; shard++) await this.#pool.ended(shardName(shard))
+    for (let shard = 0; shard < this.#shardBells.length; shard++) await this.#shardPool.ended(nameOf(shard))
     this.#tellSinks({ type: 'stop' })
     await this.#pool.ended('sinks')
     this.board.enter(PHASE_COMMITTER_ENDS)
@@ -144,21 +191,108 @@ export class NodeThreads {
 
   /** After `stop`, or instead of it when a thread has failed and nothing is in order any more. */
   async close(): Promise<void> {
+    this.supervisor.close()
     this.#sinkControl.close()
+    this.#writerControl.port1.close()
+    this.#committerControl.port1.close()
+    await this.#shardPool.close()
     await this.#pool.close()
   }
 
-  #startLogWriter(shardRings: readonly SharedArrayBuffer[]): void {
+  #makeSupervisor(): Supervisor {
+    const { config, onWarning, onFailure } = this.#options
+    const metrics = this.#seats.map((seat) => new ThreadMetrics(seat.metrics))
+    return new Supervisor({
+      shards: config.shards,
+      limits: {
+        restartLimit: config.restartLimit,
+        windowMs: config.restartWindowMs,
+        poisonTries: config.poisonTries,
+      },
+      hangMs: config.hangAfterMs,
+      host: this.#shardHost(),
+      clock: systemClock,
+      // Pauses must differ between runs; nothing that is stored depends on them.
+      prng: new Prng(systemClock.nowMs()),
+      sleep,
+      onWarning,
+      onFailure: (shard) => metrics[shard]!.set(catalog.THREAD_LAST_FAILURE, systemClock.nowMs() / 1_000),
+      onRestart: (shard) => metrics[shard]!.add(catalog.THREAD_RESTARTS, 1),
+      onGiveUp: (shard, error) => onFailure(nameOf(shard), error),
+    })
+  }
+
+  #shardHost(): ShardHost {
+    const seat = (shard: number): ShardSeat => this.#seats[shard]!
+    return {
+      start: (shard) => this.#startShard(shard),
+      end: (shard, reason) =>
+        this.#shardPool.end(nameOf(shard), new ShardActivity(seat(shard).activity).threadId, reason),
+      activity: (shard) => new ShardActivity(seat(shard).activity),
+      renewRings: (shard) => this.#renewRings(shard),
+      retire: (shard) => {
+        void this.#tellCommitter({ type: 'ring', shard, ring: null })
+      },
+      giveUpBatch: ({ pipelineId, partition, baseOffset, endOffset, samples }, reason, tries) => {
+        const letter = { partition, baseOffset, endOffset, samples, reason, tries, atMs: systemClock.nowMs() }
+        return this.#tellCommitter({ type: 'dead-letter', pipelineId, letter })
+      },
+      placeOf: (batch) => this.#placeOf(batch),
+    }
+  }
+
+  async #renewRings(shard: number): Promise<void> {
+    const { config } = this.#options
+    const seat = this.#seats[shard]!
+    seat.ring = createRing(config.shardRingBytes)
+    seat.commitRing = createRing(config.commitRingBytes)
+    await Promise.all([
+      this.#tellLogWriter(shard, seat.ring),
+      this.#tellCommitter({ type: 'ring', shard, ring: seat.commitRing }),
+    ])
+  }
+
+  #tellLogWriter(shard: number, ring: SharedArrayBuffer): Promise<string | null> {
+    return this.#asked((request) => {
+      const message: LogWriterControl = { request, shard, ring }
+      this.#writerControl.port1.postMessage(message)
+      new Doorbell(this.#writerBell).ring()
+    })
+  }
+
+  #tellCommitter(message: WithoutRequest<CommitterControl>): Promise<string | null> {
+    return this.#asked((request) => {
+      this.#committerControl.port1.postMessage({ ...message, request } satisfies CommitterControl)
+      new Doorbell(this.#committerBell).ring()
+    })
+  }
+
+  /** A thread that never answers has failed, and then the process ends. */
+  #asked(ask: (request: number) => void): Promise<string | null> {
+    const request = this.#nextRequest++
+    return new Promise((resolve) => {
+      this.#answers.set(request, resolve)
+      ask(request)
+    })
+  }
+
+  #placeOf({ pipelineId, partition, baseOffset }: BatchPlace): string {
+    const pipeline = this.#options.prepared.pipelines.find((candidate) => candidate.pipelineId === pipelineId)
+    return `pipeline "${pipeline?.plan.name ?? pipelineId}", partition ${partition}, offset ${baseOffset}`
+  }
+
+  #startLogWriter(): void {
     const { config, store } = this.#options
     const acks = new MessageChannel()
     const wiring: LogWriterWiring = {
-      ...this.#shared('log-writer'),
+      ...this.#shared(this.#block('log-writer')),
       ingestRings: [this.#ingestRing],
       ingestRoomBells: [this.#ingestRoomBell],
       bell: this.#writerBell,
-      shardRings,
+      shardRings: this.#seats.map(({ ring }) => ring),
       shardBells: this.#shardBells,
       port: acks.port2,
+      control: this.#writerControl.port2,
       seriesLimit: config.seriesLimit,
       dedupe: {
         horizonMs: config.idempotencyHorizonMs,
@@ -174,53 +308,46 @@ export class NodeThreads {
     })
     // Requests that wait keep the process alive by their sockets; the port itself must not.
     acks.port1.unref()
-    this.#pool.start('log-writer', 'logWriter', wiring, [acks.port2])
+    this.#pool.start('log-writer', 'logWriter', wiring, [acks.port2, this.#writerControl.port2])
   }
 
-  #startShards(
-    rings: readonly SharedArrayBuffer[],
-    commitRings: readonly SharedArrayBuffer[],
-    commitRoomBells: readonly SharedArrayBuffer[],
-  ): void {
-    const shardCount = this.#shardBells.length
-    for (let shard = 0; shard < shardCount; shard++) {
-      const wiring: ShardWiring = {
-        ...this.#shared(shardName(shard)),
-        shard,
-        shardCount,
-        ring: rings[shard]!,
-        bell: this.#shardBells[shard]!,
-        commitRing: commitRings[shard]!,
-        commitRoomBell: commitRoomBells[shard]!,
-        committerBell: this.#committerBell,
-      }
-      this.#pool.start(shardName(shard), 'shard', wiring)
+  #startShard(shard: number): void {
+    const seat = this.#seats[shard]!
+    seat.activity = createShardActivity()
+    const wiring: ShardWiring = {
+      ...this.#shared(seat.metrics),
+      shard,
+      shardCount: this.#seats.length,
+      ring: seat.ring,
+      bell: this.#shardBells[shard]!,
+      commitRing: seat.commitRing,
+      commitRoomBell: seat.commitRoomBell,
+      committerBell: this.#committerBell,
+      activity: seat.activity,
     }
+    this.#shardPool.start(seat.thread, 'shard', wiring)
   }
 
-  #startCommitter(
-    rings: readonly SharedArrayBuffer[],
-    roomBells: readonly SharedArrayBuffer[],
-    port: MessagePort,
-  ): void {
+  #startCommitter(port: MessagePort): void {
     const { config } = this.#options
     const wiring: CommitterWiring = {
-      ...this.#shared('committer'),
-      rings,
-      roomBells,
+      ...this.#shared(this.#block('committer')),
+      rings: this.#seats.map(({ commitRing }) => commitRing),
+      roomBells: this.#seats.map(({ commitRoomBell }) => commitRoomBell),
       bell: this.#committerBell,
       shardBells: this.#shardBells,
       port,
+      control: this.#committerControl.port2,
       commitMs: config.commitEveryMs,
       checkpointMs: config.checkpointEveryMs,
       retentionAgeMs: config.retentionAgeMs,
     }
-    this.#pool.start('committer', 'committer', wiring, [port])
+    this.#pool.start('committer', 'committer', wiring, [port, this.#committerControl.port2])
   }
 
   #startSinks(port: MessagePort): void {
     const wiring: SinkWiring = {
-      ...this.#shared('sinks'),
+      ...this.#shared(this.#block('sinks')),
       port,
       committerBell: this.#committerBell,
       control: this.#sinkRemote,
@@ -242,7 +369,7 @@ export class NodeThreads {
     this.#sinkControl.postMessage(message)
   }
 
-  #shared(thread: string): SharedWiring {
+  #shared(metrics: SharedArrayBuffer): SharedWiring {
     const { store, prepared } = this.#options
     return {
       dir: store.dir,
@@ -250,7 +377,7 @@ export class NodeThreads {
       board: this.#boardBuffers,
       topics: prepared.topics,
       pipelines: prepared.pipelines,
-      metrics: this.#block(thread),
+      metrics,
     }
   }
 
@@ -261,6 +388,14 @@ export class NodeThreads {
   }
 }
 
-function shardName(shard: number): string {
-  return `shard-${shard}`
+/** What one shard thread is given; a successor gets new rings and the same counters. */
+interface ShardSeat {
+  readonly thread: string
+  readonly metrics: SharedArrayBuffer
+  ring: SharedArrayBuffer
+  commitRing: SharedArrayBuffer
+  readonly commitRoomBell: SharedArrayBuffer
+  activity: SharedArrayBuffer
 }
+
+type WithoutRequest<T> = T extends { readonly request: number } ? Omit<T, 'request'> : never

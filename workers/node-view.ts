@@ -20,9 +20,11 @@ import { readMetric } from '../engine/metrics/merge.ts'
 import { STATE_FOLDER } from '../engine/store/state-store.ts'
 import { systemClock } from '../engine/util/clock.ts'
 import { VERSION } from '../engine/util/version.ts'
+import type { DiskGuard } from './disk-guard.ts'
 import type { Prepared } from './prepare.ts'
 
 const LOG_FULL_RETRY_SECONDS = 5
+const DISK_RETRY_SECONDS = 5
 const LAG_RETRY_SECONDS = 1
 
 export interface NodeViewOptions {
@@ -32,6 +34,7 @@ export interface NodeViewOptions {
   readonly blocks: readonly ThreadBlock[]
   readonly dir: string
   readonly startedMs: number
+  readonly disk: DiskGuard
 }
 
 export class NodeView {
@@ -43,7 +46,16 @@ export class NodeView {
 
   /** Why producers of the topic must wait, or null. */
   refusal(topic: BoardTopic): Refusal | null {
-    const { board, config } = this.#options
+    const { board, config, disk } = this.#options
+    // InfluxDB's clients send again on 503.
+    if (disk.problem !== null) {
+      return {
+        status: 503,
+        retryAfterSeconds: DISK_RETRY_SECONDS,
+        problem: disk.problem,
+        remedy: 'Send again later; it goes on when there is room. Free some, or lower --disk-reserve.',
+      }
+    }
     if (board.gauges[GAUGE_LOG_HELD_BACK] === 1) {
       return {
         status: 429,
@@ -78,7 +90,7 @@ export class NodeView {
   summaries(): PipelineSummary[] {
     const blocks = this.#cells()
     return this.#options.prepared.pipelines.map(({ plan }, row) => {
-      const fate = (value: 'windowed' | 'filtered' | 'late' | 'non_finite'): number =>
+      const fate = (value: 'windowed' | 'filtered' | 'late' | 'non_finite' | 'dead'): number =>
         readMetric(catalog.PIPELINE_SAMPLES, blocks, row, value)
       return {
         name: plan.name,
@@ -87,6 +99,7 @@ export class NodeView {
         filtered: fate('filtered'),
         late: fate('late'),
         nonFinite: fate('non_finite'),
+        dead: fate('dead'),
         results: readMetric(catalog.PIPELINE_RESULTS, blocks, row),
         alertsFiring: readMetric(catalog.PIPELINE_ALERTS, blocks, row, 'firing'),
         alertsResolved: readMetric(catalog.PIPELINE_ALERTS, blocks, row, 'resolved'),
@@ -104,7 +117,7 @@ export class NodeView {
   }
 
   status(): NodeStatus {
-    const { prepared, board, config, dir, startedMs } = this.#options
+    const { prepared, board, config, dir, startedMs, disk } = this.#options
     const nowMs = systemClock.nowMs()
     const blocks = this.#cells()
     return {
@@ -114,9 +127,21 @@ export class NodeView {
       uptimeSeconds: (nowMs - startedMs) / 1_000,
       dataDirectory: dir,
       threads: this.#options.blocks.map(({ thread, block }) => {
-        const seenSeconds = readMetric(catalog.THREAD_HEARTBEAT, [new Float64Array(block)])
-        return { name: thread, lastSeenMs: Number.isNaN(seenSeconds) ? null : seenSeconds * 1_000 }
+        const cells = [new Float64Array(block)]
+        const seenSeconds = readMetric(catalog.THREAD_HEARTBEAT, cells)
+        const failedSeconds = readMetric(catalog.THREAD_LAST_FAILURE, cells)
+        return {
+          name: thread,
+          lastSeenMs: Number.isNaN(seenSeconds) ? null : seenSeconds * 1_000,
+          restarts: readMetric(catalog.THREAD_RESTARTS, cells),
+          lastFailureMs: Number.isNaN(failedSeconds) ? null : failedSeconds * 1_000,
+        }
       }),
+      disk: {
+        freeBytes: Number.isNaN(disk.freeBytes) ? null : disk.freeBytes,
+        reserveBytes: disk.reserveBytes,
+        isLow: disk.isLow,
+      },
       logBytes: board.gauges[GAUGE_LOG_BYTES]!,
       stateBytes: this.stateBytes(),
       topics: prepared.topics.map((topic, row) => ({

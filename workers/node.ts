@@ -8,7 +8,8 @@ import { MillraceError } from '../engine/contract/errors.ts'
 import type { Refusal } from '../engine/contract/ingest.ts'
 import type { Node, NodeInput, RunSummary } from '../engine/contract/node.ts'
 import type { PipelinePlan } from '../engine/contract/plan.ts'
-import type { Queries } from '../engine/contract/queries.ts'
+import type { PipelineState, Queries } from '../engine/contract/queries.ts'
+import type { Readiness } from '../engine/http/probes.ts'
 import { createHttpServer, type HttpServer } from '../engine/http/server.ts'
 import * as catalog from '../engine/metrics/catalog.ts'
 import { createExporter } from '../engine/metrics/exporter.ts'
@@ -20,6 +21,7 @@ import { openStateReader } from '../engine/store/state-store.ts'
 import { openStore, type Store } from '../engine/store/store.ts'
 import { systemClock } from '../engine/util/clock.ts'
 import { VERSION } from '../engine/util/version.ts'
+import { DiskGuard } from './disk-guard.ts'
 import { NodeIngest } from './ingest.ts'
 import { NodeThreads } from './node-threads.ts'
 import { NodeView } from './node-view.ts'
@@ -73,6 +75,7 @@ class LocalNode implements RunningNode {
   readonly #startedMs = systemClock.nowMs()
   readonly #threads: NodeThreads
   readonly #view: NodeView
+  readonly #disk: DiskGuard
   readonly #ingest: NodeIngest
   readonly #log: LogReader
   readonly #state: StateReader
@@ -97,7 +100,20 @@ class LocalNode implements RunningNode {
       onWarning: (error) => options.onWarning?.(error),
     })
     const { board, blocks, input } = this.#threads
-    this.#view = new NodeView({ config, prepared, board, blocks, dir: store.dir, startedMs: this.#startedMs })
+    this.#disk = new DiskGuard({
+      dir: store.dir,
+      reserveBytes: config.diskReserveBytes,
+      onWarning: (error) => options.onWarning?.(error),
+    })
+    this.#view = new NodeView({
+      config,
+      prepared,
+      board,
+      blocks,
+      dir: store.dir,
+      startedMs: this.#startedMs,
+      disk: this.#disk,
+    })
     this.#ingest = new NodeIngest({
       topics: prepared.topics,
       input,
@@ -106,6 +122,7 @@ class LocalNode implements RunningNode {
       futureGuardMs: config.futureLimitMs === 0 ? Number.POSITIVE_INFINITY : config.futureLimitMs,
       clock: systemClock,
       refusal: (topic) => (this.#ready ? this.#view.refusal(topic) : STOPPING),
+      room: () => this.#disk.room(),
     })
     this.#log = openLogReader({ dir: store.dir })
     this.#state = openStateReader({ dir: store.dir })
@@ -113,10 +130,7 @@ class LocalNode implements RunningNode {
       state: this.#state,
       log: this.#log,
       live: {
-        pipeline: () => ({
-          state: this.#failure !== null ? 'failed' : this.#ready ? 'running' : 'starting',
-          problem: this.#failure?.message ?? null,
-        }),
+        pipeline: () => this.#pipelineState(),
         watermarkMs: (pipelineId, partition) => this.#view.watermarkMs(pipelineId, partition),
         status: () => Promise.resolve(this.#view.status()),
       },
@@ -129,6 +143,7 @@ class LocalNode implements RunningNode {
   }
 
   async start(): Promise<void> {
+    await this.#disk.start()
     this.#threads.start()
     this.#heartbeat = setInterval(() => this.#beat(), HEARTBEAT_MS)
     this.#beat()
@@ -185,18 +200,32 @@ class LocalNode implements RunningNode {
       queries: this.queries,
       metrics: () => {
         mainMetrics.set(catalog.STATE_SIZE, this.#view.stateBytes())
+        mainMetrics.set(catalog.DISK_FREE, this.#disk.freeBytes)
+        mainMetrics.set(catalog.DISK_RESERVE, this.#disk.reserveBytes)
+        mainMetrics.set(catalog.DISK_LOW, this.#disk.isLow ? 1 : 0)
         return exporter.scrape()
       },
-      readiness: () => ({
-        ready: this.#ready,
-        reasons: this.#ready ? [] : [this.#failure?.message ?? 'starting or stopping'],
-      }),
+      readiness: () => this.#readiness(),
       version: VERSION,
       limits: { bodyBytesMax: config.bodyLimitBytes },
       clock: systemClock,
       counters: mainMetrics,
       assets: livePage,
     })
+  }
+
+  #pipelineState(): { readonly state: PipelineState; readonly problem: string | null } {
+    if (this.#failure !== null) return { state: 'failed', problem: this.#failure.message }
+    const { downCount, lastFailure } = this.#threads.supervisor
+    if (downCount > 0) return { state: 'recovering', problem: lastFailure }
+    return { state: this.#ready ? 'running' : 'starting', problem: null }
+  }
+
+  /** A shard that is being replaced takes nothing away from who writes or reads: only a full disk does. */
+  #readiness(): Readiness {
+    if (!this.#ready) return { ready: false, reasons: [this.#failure?.message ?? 'starting or stopping'] }
+    const { problem } = this.#disk
+    return problem === null ? { ready: true, reasons: [] } : { ready: false, reasons: [problem] }
   }
 
   #beat(): void {
@@ -235,6 +264,7 @@ class LocalNode implements RunningNode {
 
   async #close(): Promise<void> {
     this.#ready = false
+    this.#disk.close()
     await this.#http.close()
     // After a failure nothing is in order any more, and nothing needs to be: the next start recovers.
     if (this.#failure === null) await this.#threads.stop()

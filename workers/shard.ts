@@ -5,12 +5,17 @@
  *
  * Results leave by a ring to the committer; when that is full the shard waits, bounded only by the committer's health:
  * the log absorbs what comes in meanwhile.
+ *
+ * It may die at any moment, by a throw, an exit, a lack of memory or the supervisor's hand: what it is doing stands in
+ * its ShardActivity, what counts is in the state environment, and its successor starts from there (supervisor.ts).
  */
+import { threadId } from 'node:worker_threads'
 import { BatchView } from '../engine/batch/batch-view.ts'
 import { BATCH_BYTES_MAX } from '../engine/batch/layout.ts'
 import { CommitProducer } from '../engine/broker/commit-producer.ts'
 import { Board, type BoardPipeline, PHASE_SHARDS_END } from '../engine/broker/node-board.ts'
-import type { Ledger } from '../engine/contract/entries.ts'
+import { ShardActivity } from '../engine/broker/shard-activity.ts'
+import { RECORD_SAMPLES } from '../engine/contract/samples.ts'
 import * as catalog from '../engine/metrics/catalog.ts'
 import { ThreadMetrics } from '../engine/metrics/thread-metrics.ts'
 import type { Chain } from '../engine/pipeline/chain.ts'
@@ -24,6 +29,7 @@ import { assert } from '../engine/util/assert.ts'
 import { systemClock } from '../engine/util/clock.ts'
 import { killPoint } from '../engine/util/kill-point.ts'
 import { registry } from '../operators/registry.ts'
+import { type FaultHook, faultHook } from './fault-hook.ts'
 import { REAL_SURROUNDINGS, type Surroundings } from './surroundings.ts'
 import type { ShardWiring } from './wiring.ts'
 
@@ -36,8 +42,6 @@ const SLEEP_MS_MAX = 1_000
 interface Seat {
   /** Row of the pipeline in the metrics. */
   readonly row: number
-  /** The ledger as last counted. */
-  readonly counted: Ledger
   readonly chain: Chain
   readonly pipeline: BoardPipeline
   readonly partition: number
@@ -48,15 +52,24 @@ interface Seat {
   checkpointedPosition: number
   /** A frame came that lies beyond its position: it must read the log. */
   behind: boolean
+  /** Base offsets of record batches to skip. */
+  readonly dead: ReadonlySet<number>
 }
 
 export async function runShard(wiring: ShardWiring): Promise<void> {
   const log = openLogReader({ dir: wiring.dir })
-  const state = openStateReader({ dir: wiring.dir })
-  const thread = new ShardThread(wiring, log, state)
-  await state.close()
-  thread.run()
-  await log.close()
+  try {
+    const state = openStateReader({ dir: wiring.dir })
+    let thread: ShardThread
+    try {
+      thread = new ShardThread(wiring, log, state)
+    } finally {
+      await state.close()
+    }
+    thread.run()
+  } finally {
+    await log.close()
+  }
 }
 
 export class ShardThread {
@@ -70,6 +83,8 @@ export class ShardThread {
   readonly #readView = new BatchView(this.#readBuffer)
   readonly #seats: Seat[] = []
   readonly #metrics: ThreadMetrics
+  readonly #activity: ShardActivity
+  readonly #faults: FaultHook | null = faultHook()
   readonly #pipelines: readonly BoardPipeline[]
   /** Seats by topic id and partition: `topicId * 65536 + partition`. */
   readonly #seatsAt = new Map<number, Seat[]>()
@@ -97,7 +112,9 @@ export class ShardThread {
     this.#ring = new RingConsumer(wiring.ring)
     this.#live = new BatchView(wiring.ring)
     const ring = new RingProducer(wiring.commitRing, bell(wiring.committerBell), bell(wiring.commitRoomBell))
-    this.#commits = new CommitProducer(ring)
+    this.#activity = new ShardActivity(wiring.activity)
+    this.#activity.restores(threadId)
+    this.#commits = new CommitProducer(ring, (forRoom) => this.#activity.awaitsRoom(forRoom))
     this.#log = log
     this.#endsSeen = new Float64Array(this.#board.logEnd.length)
     this.#checkpointEpoch = this.#board.checkpointEpoch
@@ -117,6 +134,7 @@ export class ShardThread {
 
   start(): void {
     killPoint('shard-restored')
+    this.#activity.started()
     for (const seat of this.#seats) this.#publishSeat(seat)
     this.#publishDeadlines()
   }
@@ -124,6 +142,7 @@ export class ShardThread {
   /** Once round the loop; false: it was the last time. Waits in its bell only, and for room in its ring. */
   turn(): boolean {
     const ending = this.#board.phase >= PHASE_SHARDS_END
+    this.#activity.beat()
     this.#endsSeen.set(this.#board.logEnd)
     const drained = this.#takeLive()
     const caughtUp = this.#catchUp(drained)
@@ -144,12 +163,13 @@ export class ShardThread {
 
   #seat(pipeline: BoardPipeline, partition: number, state: StateReader): void {
     const { topic, plan, pipelineId } = pipeline
+    const sink = this.#commits.entriesOf(pipelineId, partition)
     const chain = this.#surroundings.chain({
       plan,
       registry,
       partition,
       keyOf: (seriesId) => this.#keyOf(topic.topicId, seriesId),
-      sink: this.#commits.entriesOf(pipelineId, partition),
+      sink: this.#faults === null ? sink : this.#faults.wrap(sink),
       startOffset: this.#log.startOffset(topic.topicId, partition),
     })
     const checkpoint = state.checkpoint(pipelineId, partition)
@@ -169,7 +189,6 @@ export class ShardThread {
     }
     const seat: Seat = {
       row: this.#pipelines.indexOf(pipeline),
-      counted: { ...chain.ledger },
       chain,
       pipeline,
       partition,
@@ -178,6 +197,7 @@ export class ShardThread {
       reportedPosition: -1,
       checkpointedPosition: checkpoint === null ? -1 : checkpoint.position,
       behind: true,
+      dead: new Set(state.deadLetters(pipelineId, partition).map(({ baseOffset }) => baseOffset)),
     }
     this.#seats.push(seat)
     const key = topic.topicId * 65536 + partition
@@ -202,7 +222,7 @@ export class ShardThread {
       if (seats !== undefined) {
         for (const seat of seats) {
           const { position } = seat.chain
-          if (position === view.baseOffset) seat.chain.process(view)
+          if (position === view.baseOffset) this.#process(seat, view)
           else if (position < view.baseOffset) seat.behind = true
         }
       }
@@ -231,8 +251,22 @@ export class ShardThread {
     const length = this.#log.read(topicId, seat.partition, seat.chain.position, this.#readBuffer)
     assert(length > 0, 'a durable batch can be read', topicId, seat.partition, seat.chain.position)
     this.#metrics.add(catalog.CATCH_UP_READS, 1, seat.row)
-    seat.chain.process(this.#readView.point(0))
+    this.#process(seat, this.#readView.point(0))
     killPoint('shard-caught-up')
+  }
+
+  #process(seat: Seat, view: BatchView): void {
+    const activity = this.#activity
+    const { baseOffset } = view
+    if (seat.dead.has(baseOffset)) {
+      seat.chain.skip(view)
+      return
+    }
+    const samples = view.kind === RECORD_SAMPLES ? view.count : 0
+    activity.beginBatch(seat.pipeline.pipelineId, seat.partition, baseOffset, view.endOffset, samples)
+    if (this.#faults !== null) this.#faults.batch(seat.pipeline.plan.name, view)
+    seat.chain.process(view)
+    activity.endBatch()
   }
 
   #report(): void {
@@ -242,7 +276,6 @@ export class ShardThread {
       if (!moved) killPoint('shard-reporting')
       this.#commits.progress(seat.pipeline.pipelineId, seat.partition, seat.chain)
       seat.reportedPosition = seat.chain.position
-      this.#count(seat)
       this.#publishSeat(seat)
       moved = true
     }
@@ -251,17 +284,6 @@ export class ShardThread {
     killPoint('shard-reported')
     this.#publishDeadlines()
     for (let row = 0; row < this.#pipelines.length; row++) this.#gauge(row)
-  }
-
-  #count({ chain, counted, row }: Seat): void {
-    const { ledger } = chain
-    const metrics = this.#metrics
-    metrics.add(catalog.PIPELINE_SAMPLES_IN, ledger.in - counted.in, row)
-    metrics.add(catalog.PIPELINE_SAMPLES, ledger.windowed - counted.windowed, row, 'windowed')
-    metrics.add(catalog.PIPELINE_SAMPLES, ledger.filtered - counted.filtered, row, 'filtered')
-    metrics.add(catalog.PIPELINE_SAMPLES, ledger.late - counted.late, row, 'late')
-    metrics.add(catalog.PIPELINE_SAMPLES, ledger.nonFinite - counted.nonFinite, row, 'non_finite')
-    Object.assign(counted, ledger)
   }
 
   /** Lag, watermark and groups of one pipeline over this shard's partitions. */
@@ -310,7 +332,12 @@ export class ShardThread {
       this.#board.phase < PHASE_SHARDS_END &&
       this.#board.checkpointEpoch === this.#checkpointEpoch &&
       this.#seats.every((seat) => seat.chain.position >= this.#board.logEnd[seat.topicSlot]!)
-    if (idle) this.#bell.wait(ticket, SLEEP_MS_MAX)
-    else this.#bell.cancel()
+    if (!idle) {
+      this.#bell.cancel()
+      return
+    }
+    this.#activity.idle(true)
+    this.#bell.wait(ticket, SLEEP_MS_MAX)
+    this.#activity.idle(false)
   }
 }

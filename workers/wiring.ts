@@ -5,6 +5,7 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { Acknowledgement } from '../engine/broker/log-appender.ts'
 import type { BoardBuffers, BoardPipeline, BoardTopic } from '../engine/broker/node-board.ts'
+import type { DeadLetter } from '../engine/contract/dead-letter.ts'
 import type { WireError } from '../engine/contract/errors.ts'
 import type { DedupeOptions } from '../engine/store/dedupe/dedupe.ts'
 
@@ -27,6 +28,8 @@ export interface LogWriterWiring extends SharedWiring {
   readonly shardRings: readonly SharedArrayBuffer[]
   readonly shardBells: readonly SharedArrayBuffer[]
   readonly port: MessagePort
+  /** To and from the supervisor. */
+  readonly control: MessagePort
   readonly seriesLimit: number
   readonly dedupe: DedupeOptions
   readonly retentionAgeMs: number
@@ -43,6 +46,8 @@ export interface ShardWiring extends SharedWiring {
   readonly commitRing: SharedArrayBuffer
   readonly commitRoomBell: SharedArrayBuffer
   readonly committerBell: SharedArrayBuffer
+  /** engine/broker/shard-activity.ts */
+  readonly activity: SharedArrayBuffer
 }
 
 export interface CommitterWiring extends SharedWiring {
@@ -53,6 +58,8 @@ export interface CommitterWiring extends SharedWiring {
   readonly shardBells: readonly SharedArrayBuffer[]
   /** To and from the sink thread. */
   readonly port: MessagePort
+  /** To and from the supervisor. */
+  readonly control: MessagePort
   readonly commitMs: number
   readonly checkpointMs: number
   readonly retentionAgeMs: number
@@ -64,6 +71,36 @@ export interface SinkWiring extends SharedWiring {
   readonly committerBell: SharedArrayBuffer
   /** To and from the main thread. */
   readonly control: MessagePort
+}
+
+/** Supervisor → log writer: the shard has a new ring from here on. */
+export interface LogWriterControl {
+  readonly request: number
+  readonly shard: number
+  readonly ring: SharedArrayBuffer
+}
+
+/** Supervisor → committer. */
+export type CommitterControl =
+  | {
+      readonly type: 'ring'
+      readonly request: number
+      readonly shard: number
+      /** The successor's; null: there is none. */
+      readonly ring: SharedArrayBuffer | null
+    }
+  | {
+      readonly type: 'dead-letter'
+      readonly request: number
+      readonly pipelineId: number
+      readonly letter: DeadLetter
+    }
+
+/** Log writer, committer → supervisor. */
+export interface ControlAnswer {
+  readonly request: number
+  /** Why it was not done; null: it is, and durable where it is stored. */
+  readonly refusal: string | null
 }
 
 /** Log writer → main: one a transaction. */

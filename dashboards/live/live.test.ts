@@ -90,7 +90,7 @@ describe('the status page', () => {
       { partition: 0, position: 10, endOffset: 1_012, lag: 1_002, watermarkMs: null },
       { partition: 1, position: 10, endOffset: 11, lag: 1, watermarkMs: 20_000 },
     ],
-    ledger: { in: 20, windowed: 17, filtered: 1, late: 2, nonFinite: 0 },
+    ledger: { in: 20, windowed: 17, filtered: 1, late: 2, nonFinite: 0, dead: 0 },
     alertsPending: 0,
     alertsFiring: 1,
   }
@@ -118,7 +118,7 @@ describe('the status page', () => {
     expect([text('state'), document.title]).toEqual(['1 failed', '(1) millrace'])
     expect(text('tiles')).toContain('Log 12.3 MB')
     expect(text('alerts')).toContain('firing disk / full disk_used host=<b>a</b> 60 s 97.123 – … 90 used 97')
-    expect(text('pipelines')).toContain('disk failed metrics 1 1,003 45 s 20 17 1 2 0 a detector threw')
+    expect(text('pipelines')).toContain('disk failed metrics 1 1,003 45 s 20 17 1 2 0 0 a detector threw')
     const cells = document.getElementById('pipelines').all('td')
     expect(cells.every(({ dataset }) => dataset.label !== undefined)).toBe(true)
     expect(document.getElementById('alerts').all('b')).toEqual([])

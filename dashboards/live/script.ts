@@ -78,6 +78,7 @@ function show(status, pipelines, alerts) {
     ['Filtered', (each) => count(each.ledger.filtered), 'number'],
     ['Late', (each) => count(each.ledger.late), 'number'],
     ['Not finite', (each) => count(each.ledger.nonFinite), 'number'],
+    ['Dead', (each) => count(each.ledger.dead), 'number'],
     ['Problem', (each) => each.problem || '–'],
   ])
   table($('topics'), 'No topics.', status.topics, [
@@ -89,6 +90,7 @@ function show(status, pipelines, alerts) {
   table($('threads'), 'No threads.', status.threads, [
     ['Name', (thread) => thread.name],
     ['Last seen', (thread) => (thread.lastSeenMs === null ? 'not yet' : duration(status.nowMs - thread.lastSeenMs) + ' ago'), 'number'],
+    ['Restarts', (thread) => count(thread.restarts), 'number'],
   ])
 }
 

@@ -3,9 +3,13 @@
  * an entry is committed together with the progress that covers it, never before, however the streams of a shard mix in
  * its ring; entries that were committed before a crash and come again on replay are suppressed by their number; a gap in the numbers is a programmer error and stops
  * the thread. Bytes are copied out of the rings when taken: shared memory must not reach LMDB. Used by the committer.
+ *
+ * A shard may die between any two frames. What it sent is committable stream by stream: entries with the progress OF THEIR
+ * STREAM that follows them, pages with their checkpoint only. `abandon` forgets the rest, which its
+ * successor sends again from the last checkpoint; the numbers say what of it was committed already.
  */
 import type { Alert } from '../contract/alert.ts'
-import { ENTRY_ALERT, ENTRY_RESULTS, type Ledger } from '../contract/entries.ts'
+import { ENTRY_ALERT, ENTRY_RESULTS, emptyLedger, type Ledger } from '../contract/entries.ts'
 import { PAGE_BYTES, PAGE_CELLS } from '../state/cells.ts'
 import type { Progress, StateReader, StateTransaction } from '../store/state-contract.ts'
 import { assert } from '../util/assert.ts'
@@ -50,16 +54,22 @@ interface Stream {
   nextSeq: number
   position: number
   checkpointPosition: number
-  /** Taken and not committed, in order. */
-  readonly operations: Operation[]
-  /** Operations up to here may be committed: the last of them is progress or a checkpoint. */
-  committable: number
+  /** As of `position`. */
+  ledger: Ledger
+  /** The ring that its frames come by. */
+  source: number
+  /** Groups and entries that no progress covers yet. */
+  uncovered: Operation[]
+  /** Pages whose checkpoint has not come yet. */
+  pages: Operation[]
 }
 
 export interface Committed {
   readonly entries: number
   /** Result rows by pipeline. */
   readonly resultRows: ReadonlyMap<number, number>
+  /** Samples that came under committed progress, by pipeline. Replay counts none again. */
+  readonly samples: ReadonlyMap<number, Ledger>
   readonly alerts: { readonly pipelineId: number; readonly state: Alert['state'] }[]
   readonly suppressed: number
   readonly checkpoints: number
@@ -70,16 +80,16 @@ const decoder = new TextDecoder()
 
 export class CommitCollector {
   readonly #streams = new Map<number, Stream>()
-  /** Those with something committable, in the order in which it became so. */
-  readonly #ready = new Set<Stream>()
+  /** In the order in which they came to be so. */
+  readonly #committable: Operation[] = []
+  readonly #done: boolean[]
   /** Ids of alerts that fire now, by pipeline. */
   readonly #firing = new Map<number, Set<string>>()
   /** Bytes held. */
   pendingBytes = 0
-  /** Shards that have said their last word. */
-  doneCount = 0
 
-  constructor(pipelines: readonly BoardPipeline[], state: StateReader) {
+  constructor(sources: number, pipelines: readonly BoardPipeline[], state: StateReader) {
+    this.#done = Array.from({ length: sources }, () => false)
     for (const { pipelineId, topic, slot } of pipelines) {
       const alerts = state.alerts(pipelineId).map(({ json }) => JSON.parse(json) as Alert)
       const firing = alerts.filter((alert) => alert.state === 'firing').map((alert) => alert.id)
@@ -94,8 +104,10 @@ export class CommitCollector {
           nextSeq: progress?.nextSeq ?? 0,
           position: progress?.position ?? 0,
           checkpointPosition: state.checkpoint(pipelineId, partition)?.position ?? 0,
-          operations: [],
-          committable: 0,
+          ledger: progress?.ledger ?? emptyLedger(),
+          source: -1,
+          uncovered: [],
+          pages: [],
         })
       }
     }
@@ -106,30 +118,56 @@ export class CommitCollector {
   }
 
   get hasCommittable(): boolean {
-    return this.#ready.size > 0
+    return this.#committable.length > 0
+  }
+
+  /** Every shard has said its last word. */
+  get allDone(): boolean {
+    return this.#done.every((done) => done)
+  }
+
+  /**
+   * The shard behind a source is gone. Forgets what it left uncovered; commit what is committable before its successor
+   * reads the state. `isLast`: it has no successor.
+   */
+  abandon(source: number, isLast: boolean): void {
+    for (const stream of this.#streams.values()) {
+      if (stream.source !== source) continue
+      for (const operation of stream.uncovered) this.pendingBytes -= bytesOf(operation)
+      for (const operation of stream.pages) this.pendingBytes -= bytesOf(operation)
+      stream.uncovered = []
+      stream.pages = []
+    }
+    if (isLast) this.#done[source] = true
+  }
+
+  /** Next offset wanted by a stream, as committed. */
+  position(pipelineId: number, partition: number): number {
+    return this.#streams.get(streamKey(pipelineId, partition))?.position ?? 0
   }
 
   /** Copies one frame. */
-  take(kind: number, i32: Int32Array, f64: Float64Array, u8: Uint8Array, at: number): void {
+  take(source: number, kind: number, i32: Int32Array, f64: Float64Array, u8: Uint8Array, at: number): void {
     if (kind === frames.FRAME_DONE) {
-      this.doneCount++
+      this.#done[source] = true
       return
     }
     const stream = this.#streams.get(streamKey(i32[at >> 2]!, i32[(at + 4) >> 2]!))
     assert(stream !== undefined, 'a frame names a stream of this node', i32[at >> 2], i32[(at + 4) >> 2])
     const word = (offset: number): number => i32[(at + offset) >> 2]!
     const number = (offset: number): number => f64[(at + offset) >> 3]!
-    const { operations } = stream
+    stream.source = source
+    const { uncovered, pages } = stream
     switch (kind) {
       case frames.FRAME_GROUP: {
         const key = copy(u8, at + frames.GROUP_HEADER_BYTES, word(12))
-        operations.push({ op: 'group', stream, groupId: word(8), key })
+        uncovered.push({ op: 'group', stream, groupId: word(8), key })
         this.pendingBytes += key.length
         return
       }
       case frames.FRAME_ENTRY: {
         const bytes = copy(u8, at + frames.ENTRY_HEADER_BYTES, word(12))
-        operations.push({
+        uncovered.push({
           op: 'entry',
           stream,
           kind: word(8),
@@ -148,27 +186,29 @@ export class CommitCollector {
           filtered: number(40),
           late: number(48),
           nonFinite: number(56),
+          dead: number(64),
         }
-        operations.push({
+        this.#cover(stream)
+        this.#committable.push({
           op: 'progress',
           stream,
           progress: { position: number(8), nextSeq: number(16), ledger },
         })
-        this.#markCommittable(stream)
         return
       }
       case frames.FRAME_PAGE: {
         const from = (at + frames.PAGE_HEADER_BYTES) >> 3
         const cells = new Float64Array(PAGE_CELLS)
         cells.set(f64.subarray(from, from + PAGE_CELLS))
-        operations.push({ op: 'page', stream, region: word(8), index: word(12), cells })
+        pages.push({ op: 'page', stream, region: word(8), index: word(12), cells })
         this.pendingBytes += PAGE_BYTES
         return
       }
       case frames.FRAME_CHECKPOINT: {
         const meta = decoder.decode(copy(u8, at + frames.CHECKPOINT_HEADER_BYTES, word(24)))
-        operations.push({ op: 'checkpoint', stream, position: number(8), nextSeq: number(16), meta })
-        this.#markCommittable(stream)
+        for (const page of pages) this.#committable.push(page)
+        stream.pages = []
+        this.#committable.push({ op: 'checkpoint', stream, position: number(8), nextSeq: number(16), meta })
         return
       }
       default:
@@ -181,39 +221,40 @@ export class CommitCollector {
     const committed = {
       entries: 0,
       resultRows: new Map<number, number>(),
+      samples: new Map<number, Ledger>(),
       alerts: [] as { pipelineId: number; state: Alert['state'] }[],
       suppressed: 0,
       checkpoints: 0,
       checkpointBytes: 0,
     }
-    for (const { operations, committable } of this.#ready) {
-      for (let i = 0; i < committable; i++) write(txn, operations[i]!, this.#firing, committed)
-    }
+    for (const operation of this.#committable) write(txn, operation, this.#firing, committed)
     return committed
   }
 
   /** After the transaction is durable: forgets what it wrote, and tells each stream's new marks. */
   settle(moved: (stream: Readonly<Stream>) => void): void {
-    for (const stream of this.#ready) {
-      for (const operation of stream.operations.splice(0, stream.committable)) {
-        if (operation.op === 'entry') this.pendingBytes -= operation.bytes.length
-        else if (operation.op === 'group') this.pendingBytes -= operation.key.length
-        else if (operation.op === 'page') this.pendingBytes -= PAGE_BYTES
-      }
-      stream.committable = 0
-      moved(stream)
+    const streams = new Set<Stream>()
+    for (const operation of this.#committable.splice(0)) {
+      streams.add(operation.stream)
+      this.pendingBytes -= bytesOf(operation)
     }
-    this.#ready.clear()
-  }
-
-  #markCommittable(stream: Stream): void {
-    stream.committable = stream.operations.length
-    this.#ready.add(stream)
+    for (const stream of streams) moved(stream)
   }
 
   streams(): IterableIterator<Readonly<Stream>> {
     return this.#streams.values()
   }
+
+  #cover(stream: Stream): void {
+    for (const operation of stream.uncovered) this.#committable.push(operation)
+    stream.uncovered = []
+  }
+}
+
+function bytesOf(operation: Operation): number {
+  if (operation.op === 'entry') return operation.bytes.length
+  if (operation.op === 'group') return operation.key.length
+  return operation.op === 'page' ? PAGE_BYTES : 0
 }
 
 function write(
@@ -223,6 +264,7 @@ function write(
   committed: {
     entries: number
     resultRows: Map<number, number>
+    samples: Map<number, Ledger>
     alerts: { pipelineId: number; state: Alert['state'] }[]
     suppressed: number
     checkpoints: number
@@ -275,6 +317,8 @@ function write(
       txn.putProgress(pipelineId, partition, progress)
       killPoint('commit-progress')
       stream.position = progress.position
+      addSamples(committed.samples, pipelineId, stream.ledger, progress.ledger)
+      stream.ledger = progress.ledger
       return
     }
     case 'page':
@@ -286,12 +330,25 @@ function write(
       const { position, nextSeq, meta } = operation
       killPoint('commit-checkpoint')
       assert(nextSeq <= stream.nextSeq, 'a checkpoint follows the entries it covers', nextSeq, stream.nextSeq)
+      // One ahead of the progress would start a replay with numbers that were never committed.
+      assert(position <= stream.position, 'a checkpoint follows its progress', position, stream.position)
       txn.putCheckpoint(pipelineId, partition, { position, nextSeq, meta })
       stream.checkpointPosition = position
       committed.checkpoints++
       return
     }
   }
+}
+
+function addSamples(samples: Map<number, Ledger>, pipelineId: number, from: Ledger, to: Ledger): void {
+  const sum = samples.get(pipelineId) ?? emptyLedger()
+  samples.set(pipelineId, sum)
+  sum.in += to.in - from.in
+  sum.windowed += to.windowed - from.windowed
+  sum.filtered += to.filtered - from.filtered
+  sum.late += to.late - from.late
+  sum.nonFinite += to.nonFinite - from.nonFinite
+  sum.dead += to.dead - from.dead
 }
 
 /** The table of current alerts follows the stream: an alert that resolved is gone from it. */

@@ -54,10 +54,10 @@ function harness() {
     new RingProducer(sab, new Doorbell(createDoorbell()), new Doorbell(createDoorbell())),
   )
   const ring = new RingConsumer(sab)
-  const collector = new CommitCollector(pipelines, state)
+  const collector = new CommitCollector(1, pipelines, state)
   const drain = (): void => {
     for (let kind = ring.peek(); kind >= 0; kind = ring.peek()) {
-      collector.take(kind, ring.i32, ring.f64, ring.u8, ring.position)
+      collector.take(0, kind, ring.i32, ring.f64, ring.u8, ring.position)
       ring.release()
     }
   }
@@ -71,7 +71,7 @@ function harness() {
 
 /** What the producer reads of a chain. */
 function chainAt(position: number, nextSeq: number): Chain {
-  const ledger = { in: position, windowed: position, filtered: 0, late: 0, nonFinite: 0 }
+  const ledger = { in: position, windowed: position, filtered: 0, late: 0, nonFinite: 0, dead: 0 }
   return {
     position,
     nextSeq,
@@ -171,6 +171,72 @@ test('a checkpoint is stored with its pages and position in one transaction', ()
   expect(page).toMatchObject({ region: 1, index: 2 })
   expect(page!.cells).toEqual(new Float64Array(PAGE_CELLS).fill(10))
 })
+
+test('pages wait for their checkpoint, also when progress comes between; without it they are never stored', () => {
+  const { producer, collector, drain, commit } = harness()
+  const torn = { ...chainAt(10, 0), snapshot: tornSnapshot } as unknown as Chain
+  expect(() => producer.checkpoint(pipelineId, 0, torn)).toThrow('died here')
+  producer.progress(pipelineId, 0, chainAt(10, 0))
+  drain()
+  expect(commit()).toMatchObject({ checkpoints: 0, checkpointBytes: 0 })
+  expect(state.pages(pipelineId, 0)).toEqual([])
+  collector.abandon(0, false)
+  expect(collector.pendingBytes).toBe(0)
+  // The successor's checkpoint holds its own pages, and none of the one that died.
+  producer.progress(pipelineId, 0, chainAt(12, 0))
+  producer.checkpoint(pipelineId, 0, chainAt(12, 0))
+  drain()
+  expect(commit()).toMatchObject({ checkpoints: 1, checkpointBytes: 4_096 })
+  expect(state.pages(pipelineId, 0).map(({ index }) => index)).toEqual([2])
+})
+
+test('progress covers its own stream only: what another stream has left open is not committed with it', () => {
+  const { producer, collector, drain, commit } = harness()
+  emitResults(producer, 0)
+  producer.progress(pipelineId, 1, chainAt(7, 0))
+  drain()
+  expect(commit()).toMatchObject({ entries: 0 })
+  expect(seqs()).toEqual([])
+  expect(state.progress(pipelineId, 1)).toMatchObject({ position: 7 })
+  // Its shard dies; the successor reports earlier than the one that died would have.
+  collector.abandon(0, false)
+  producer.progress(pipelineId, 0, chainAt(3, 0))
+  emitResults(producer, 0)
+  producer.progress(pipelineId, 0, chainAt(5, 1))
+  drain()
+  expect(commit()).toMatchObject({ entries: 1, suppressed: 0 })
+  expect(state.progress(pipelineId, 0)).toMatchObject({ position: 5, nextSeq: 1 })
+})
+
+test('samples are counted with the progress that covers them, and not again on replay', () => {
+  const first = harness()
+  first.producer.progress(pipelineId, 0, chainAt(20, 0))
+  first.drain()
+  expect(first.commit().samples.get(pipelineId)).toMatchObject({ in: 20, windowed: 20, dead: 0 })
+  const second = harness()
+  second.producer.progress(pipelineId, 0, chainAt(15, 0))
+  second.producer.progress(pipelineId, 0, chainAt(26, 0))
+  second.drain()
+  expect(second.commit().samples.get(pipelineId)).toMatchObject({ in: 6, windowed: 6 })
+})
+
+test('a node is done when each shard has said so or has no successor', () => {
+  const { producer, collector, drain } = harness()
+  expect(collector.allDone).toBe(false)
+  collector.abandon(0, false)
+  expect(collector.allDone).toBe(false)
+  producer.done()
+  drain()
+  expect(collector.allDone).toBe(true)
+  const other = harness()
+  other.collector.abandon(0, true)
+  expect(other.collector.allDone).toBe(true)
+})
+
+function tornSnapshot(page: (region: number, index: number, cells: Float64Array) => void): string {
+  page(1, 9, new Float64Array(PAGE_CELLS).fill(1))
+  throw new Error('died here')
+}
 
 test('the table of current alerts follows the stream, over a restart too', () => {
   const emitAlert = (producer: CommitProducer, seq: number, alert: Alert): void => {

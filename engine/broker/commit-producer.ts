@@ -17,9 +17,12 @@ const encoder = new TextEncoder()
 
 export class CommitProducer {
   readonly #ring: RingProducer
+  readonly #waiting: (forRoom: boolean) => void
 
-  constructor(ring: RingProducer) {
+  /** `waiting` is told when the thread begins to wait for room, and when it goes on. */
+  constructor(ring: RingProducer, waiting: (forRoom: boolean) => void = () => {}) {
     this.#ring = ring
+    this.#waiting = waiting
   }
 
   entriesOf(pipelineId: number, partition: number): EntrySink {
@@ -54,6 +57,7 @@ export class CommitProducer {
     ring.f64[f64At + 5] = ledger.filtered
     ring.f64[f64At + 6] = ledger.late
     ring.f64[f64At + 7] = ledger.nonFinite
+    ring.f64[f64At + 8] = ledger.dead
     ring.commit(frames.FRAME_PROGRESS)
   }
 
@@ -97,7 +101,9 @@ export class CommitProducer {
     const ring = this.#ring
     let at = ring.claim(bytes)
     if (at < 0) {
+      this.#waiting(true)
       assert(ring.waitForRoom(bytes, ROOM_TIMEOUT_MS), 'the committer takes what shards send', bytes)
+      this.#waiting(false)
       at = ring.claim(bytes)
     }
     ring.i32[at >> 2] = pipelineId

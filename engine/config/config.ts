@@ -109,6 +109,37 @@ const FIELDS = {
     defaultText: 'one fewer than there are cores, at least 1',
     meaning: 'threads that run pipelines; may change from run to run',
   },
+  shardHeap: {
+    type: bytes({ minBytes: 64 * 2 ** 20, maxBytes: 2 ** 40 }),
+    default: '4GiB',
+    meaning:
+      'heap of each shard thread; one that needs more is started again. State, rings and buffers are not in it',
+  },
+  hangAfter: {
+    type: duration({ minMs: 1_000, maxMs: 3_600_000 }),
+    default: '30s',
+    meaning: 'a shard that has work and does not move for this long is started again',
+  },
+  poisonTries: {
+    type: integer({ min: 1, max: 100 }),
+    default: 3,
+    meaning: 'a batch over which a pipeline has failed this often is skipped, and kept as a dead letter',
+  },
+  restartLimit: {
+    type: integer({ min: 0, max: 1_000 }),
+    default: 20,
+    meaning: 'restarts of a shard within `restartWindow`, after which the node gives up',
+  },
+  restartWindow: {
+    type: duration({ minMs: 1_000, maxMs: 86_400_000 }),
+    default: '10m',
+    meaning: 'how long a restart counts against `restartLimit`',
+  },
+  diskReserve: {
+    type: bytes({ minBytes: 0 }),
+    default: '512MB',
+    meaning: 'with less room left on the disk of `data`, nothing is taken in; 0: no such bound',
+  },
   ingestRing: {
     type: bytes({ minBytes: 2 ** 20, maxBytes: 2 ** 30, powerOfTwo: true }),
     default: '16MiB',

@@ -36,8 +36,8 @@ export interface EntrySink {
 }
 
 /**
- * Conservation of samples, per (pipeline, partition): in = windowed + filtered + late + nonFinite.
- * (Duplicates and dead letters never enter the log, so they are counted at the door.)
+ * Conservation of samples, per (pipeline, partition): in = windowed + filtered + late + nonFinite + dead.
+ * (Duplicates never enter the log, so they are counted at the door.)
  */
 export interface Ledger {
   in: number
@@ -45,4 +45,10 @@ export interface Ledger {
   filtered: number
   late: number
   nonFinite: number
+  /** In record batches that were skipped: see DeadLetter (contract/dead-letter.ts). */
+  dead: number
+}
+
+export function emptyLedger(): Ledger {
+  return { in: 0, windowed: 0, filtered: 0, late: 0, nonFinite: 0, dead: 0 }
 }

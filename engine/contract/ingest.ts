@@ -10,7 +10,7 @@ export type LinePrecision = 'ns' | 'us' | 'ms' | 's' | 'm' | 'h'
 
 /** Why a topic takes nothing now, in words for the one who sent. */
 export interface Refusal {
-  /** 404: no such topic; 429: the log is full or too far ahead of its readers; 503: starting or stopping. */
+  /** 404: no such topic; 429: the log is full or too far ahead of its readers; 503: starting, stopping, or no room on the disk. */
   readonly status: 404 | 429 | 503
   readonly retryAfterSeconds?: number
   readonly problem: string

@@ -32,6 +32,8 @@ export interface PipelineSummary {
   readonly filtered: number
   readonly late: number
   readonly nonFinite: number
+  /** In batches that were given up: see Queries.deadLetters. */
+  readonly dead: number
   /** Result rows committed: one a (window, group). */
   readonly results: number
   readonly alertsFiring: number

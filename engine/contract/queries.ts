@@ -4,6 +4,7 @@
  * HTTP server. A query reads what is committed and changes nothing.
  */
 import type { Alert, AlertState } from './alert.ts'
+import type { DeadLetter } from './dead-letter.ts'
 import type { Ledger } from './entries.ts'
 import type { PipelinePlan } from './plan.ts'
 import type { LateBody, ResultBody } from './plugins.ts'
@@ -24,6 +25,8 @@ export interface Queries {
   /** Every transition, oldest first. */
   alertHistory(query: AlertHistoryQuery): Promise<Page<AlertRow>>
   late(query: LateQuery): Promise<Page<LateRow>>
+  /** Batches that pipelines gave up, by pipeline, partition and offset; at most DEAD_LETTERS_MAX of them. */
+  deadLetters(query: DeadLettersQuery): Promise<readonly DeadLetterRow[]>
   pipelines(): Promise<readonly PipelineStatus[]>
   status(): Promise<NodeStatus>
 }
@@ -57,6 +60,18 @@ export interface AlertHistoryQuery extends PageQuery {
 
 export interface LateQuery extends PageQuery {}
 
+/** In one answer; each costs several restarts of a thread, so that there are few. */
+export const DEAD_LETTERS_MAX = 10_000
+
+export interface DeadLettersQuery {
+  readonly pipeline?: string
+}
+
+export interface DeadLetterRow extends DeadLetter {
+  readonly pipeline: string
+  readonly topic: string
+}
+
 export interface AlertsQuery {
   readonly pipeline?: string
   readonly state?: AlertState
@@ -77,13 +92,14 @@ export interface AlertRow extends Alert {
   readonly partition: number
 }
 
-export type PipelineState = 'starting' | 'running' | 'stopped' | 'failed'
+/** `recovering`: a thread of the node failed and is being started again; results go on from where they are. */
+export type PipelineState = 'starting' | 'running' | 'recovering' | 'stopped' | 'failed'
 
 export interface PipelineStatus {
   readonly name: string
   readonly topic: string
   readonly state: PipelineState
-  /** Why it stands in `failed` or `stopped`; null otherwise. */
+  /** Why it stands in `failed`, `stopped` or `recovering`; null otherwise. */
   readonly problem: string | null
   readonly plan: PipelinePlan
   readonly partitions: readonly PartitionStatus[]
@@ -111,6 +127,7 @@ export interface NodeStatus {
   readonly uptimeSeconds: number
   readonly dataDirectory: string
   readonly threads: readonly ThreadStatus[]
+  readonly disk: DiskStatus
   readonly logBytes: number
   readonly stateBytes: number
   readonly topics: readonly TopicStatus[]
@@ -121,6 +138,18 @@ export interface ThreadStatus {
   readonly name: string
   /** Log time or wall time of its last sign of life; null: none yet. */
   readonly lastSeenMs: number | null
+  /** Times it was started again after a failure, since the process started. */
+  readonly restarts: number
+  /** Null: never. */
+  readonly lastFailureMs: number | null
+}
+
+export interface DiskStatus {
+  /** Null: not known. */
+  readonly freeBytes: number | null
+  readonly reserveBytes: number
+  /** Nothing is taken in for want of room. */
+  readonly isLow: boolean
 }
 
 export interface TopicStatus {

@@ -5,6 +5,7 @@
  *     GET /api/v1/alerts          pipeline, state                              alerts as they stand now
  *     GET /api/v1/alerts/history  pipeline, group.LABEL, state, from, to, limit, cursor
  *     GET /api/v1/late            pipeline, from, to, limit, cursor
+ *     GET /api/v1/dead-letters    pipeline
  *     GET /api/v1/pipelines
  *     GET /api/v1/status
  */
@@ -31,6 +32,10 @@ export const API: Readonly<Record<string, ApiQuestion>> = {
   '/api/v1/late': (queries, params) => {
     const query = pageOf(params)
     return asked(params, () => queries.late(query))
+  },
+  '/api/v1/dead-letters': async (queries, params) => {
+    const query = given({ pipeline: params.text('pipeline') })
+    return { rows: await asked(params, () => queries.deadLetters(query)) }
   },
   '/api/v1/pipelines': async (queries, params) => ({
     rows: await asked(params, () => queries.pipelines()),

@@ -103,6 +103,7 @@ describe('the JSON API', () => {
       alerts: record('alerts', []),
       alertHistory: record('alertHistory', page),
       late: record('late', page),
+      deadLetters: record('deadLetters', []),
     }
     return { queries, asked }
   }
@@ -119,6 +120,7 @@ describe('the JSON API', () => {
     await send(port, 'GET', '/api/v1/alerts?state=firing')
     await send(port, 'GET', '/api/v1/alerts/history?pipeline=p&state=resolved&from=5')
     await send(port, 'GET', '/api/v1/late?pipeline=p')
+    await send(port, 'GET', '/api/v1/dead-letters?pipeline=p')
     expect(asked).toEqual([
       [
         'results',
@@ -134,6 +136,7 @@ describe('the JSON API', () => {
       ['alerts', { state: 'firing' }],
       ['alertHistory', { pipeline: 'p', state: 'resolved', fromMs: 5, limit: 100 }],
       ['late', { pipeline: 'p', limit: 100 }],
+      ['deadLetters', { pipeline: 'p' }],
     ])
   })
 

@@ -121,16 +121,6 @@ export const RING_SKIPPED_BATCHES = list.counter(
 
 // ---- shards -------------------------------------------------------------------------------------------------------
 
-export const PIPELINE_SAMPLES_IN = list.counter(
-  'millrace_pipeline_samples_in_total',
-  'Samples taken from the topic since the process started; replay after a restart counts them again.',
-  { scope: 'pipeline' },
-)
-export const PIPELINE_SAMPLES = list.counter(
-  'millrace_pipeline_samples_total',
-  'The same samples by what became of them; the sum over fate equals millrace_pipeline_samples_in_total.',
-  { scope: 'pipeline', label: 'fate', values: ['windowed', 'filtered', 'late', 'non_finite'] },
-)
 export const PIPELINE_LAG = list.gauge(
   'millrace_pipeline_lag_offsets',
   'Offsets in the log not yet processed, summed over partitions.',
@@ -157,6 +147,21 @@ export const SHARD_BATCH_DURATION = list.histogram(
 
 // ---- committer ----------------------------------------------------------------------------------------------------
 
+export const PIPELINE_SAMPLES_IN = list.counter(
+  'millrace_pipeline_samples_in_total',
+  'Samples of the topic under committed progress, since the process started; replay counts none again.',
+  { scope: 'pipeline' },
+)
+export const PIPELINE_SAMPLES = list.counter(
+  'millrace_pipeline_samples_total',
+  'The same samples by what became of them; the sum over fate equals millrace_pipeline_samples_in_total.',
+  { scope: 'pipeline', label: 'fate', values: ['windowed', 'filtered', 'late', 'non_finite', 'dead'] },
+)
+export const PIPELINE_DEAD_LETTERS = list.counter(
+  'millrace_pipeline_dead_letters_total',
+  'Record batches given up since the process started: the pipeline failed there again and again, and skips them.',
+  { scope: 'pipeline' },
+)
 export const PIPELINE_RESULTS = list.counter('millrace_pipeline_results_total', 'Window results committed.', {
   scope: 'pipeline',
 })
@@ -214,6 +219,21 @@ export const SINK_LAG = list.gauge('millrace_sink_lag_entries', 'Committed entri
   scope: 'sink',
 })
 
+// ---- main thread: the disk ----------------------------------------------------------------------------------------
+
+export const DISK_FREE = list.gauge(
+  'millrace_disk_free_bytes',
+  'Room left on the file system of the data directory.',
+)
+export const DISK_RESERVE = list.gauge(
+  'millrace_disk_reserve_bytes',
+  'Room below which nothing is taken in; 0 where there is no such bound.',
+)
+export const DISK_LOW = list.gauge(
+  'millrace_disk_low',
+  '1 while nothing is taken in for want of room on the disk.',
+)
+
 // ---- every thread -------------------------------------------------------------------------------------------------
 
 /** Written in seconds by each thread's loop; the exporter derives the age. */
@@ -226,6 +246,12 @@ export const THREAD_RESTARTS = list.counter(
   'millrace_thread_restarts_total',
   'Times the thread was started again after a failure.',
   { scope: 'thread' },
+)
+/** This and the restarts are written by the main thread, into the block of the thread that they are about. */
+export const THREAD_LAST_FAILURE = list.gauge(
+  'millrace_thread_last_failure_timestamp_seconds',
+  'When the thread last failed; absent while it never has.',
+  { scope: 'thread', merge: 'max' },
 )
 
 export const CATALOG: readonly Metric[] = list.metrics

@@ -15,7 +15,7 @@
  * `restore` and the remaining records give byte-identical entries after a snapshot between any two records.
  */
 import type { BatchView } from '../batch/batch-view.ts'
-import type { EntrySink, Ledger } from '../contract/entries.ts'
+import { type EntrySink, emptyLedger, type Ledger } from '../contract/entries.ts'
 import type { PipelinePlan } from '../contract/plan.ts'
 import type { Registry } from '../contract/plugins.ts'
 import {
@@ -90,7 +90,7 @@ interface ChainMeta {
 export class Chain {
   /** Next offset wanted. */
   position: number
-  readonly ledger: Ledger = { in: 0, windowed: 0, filtered: 0, late: 0, nonFinite: 0 }
+  readonly ledger: Ledger = emptyLedger()
   readonly #partition: number
   readonly #layout: RowLayout
   readonly #layoutName: string
@@ -162,6 +162,16 @@ export class Chain {
     else if (view.kind === RECORD_END) this.#closeAll(view.baseOffset)
     else
       assert(view.kind === RECORD_TICK || view.kind === RECORD_RESUMED, 'a record kind is known', view.kind)
+    this.position = view.endOffset
+  }
+
+  /** Goes past one whole record without looking into it: a dead letter. Time stands still, its samples count as dead. */
+  skip(view: BatchView): void {
+    assert(view.partition === this.#partition, 'a chain reads one partition', view.partition, this.#partition)
+    assert(view.baseOffset === this.position, 'records come without a gap', view.baseOffset, this.position)
+    const samples = view.kind === RECORD_SAMPLES ? view.count : 0
+    this.ledger.in += samples
+    this.ledger.dead += samples
     this.position = view.endOffset
   }
 

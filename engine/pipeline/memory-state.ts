@@ -3,7 +3,8 @@
  * same writer that chains use, so that what is read here has the bytes a real pipeline commits.
  */
 import type { Alert } from '../contract/alert.ts'
-import type { Ledger } from '../contract/entries.ts'
+import type { DeadLetter } from '../contract/dead-letter.ts'
+import { emptyLedger, type Ledger } from '../contract/entries.ts'
 import type { PipelinePlan } from '../contract/plan.ts'
 import type { SinkProgress } from '../contract/plugins.ts'
 import type { Labels, SampleView } from '../contract/samples.ts'
@@ -38,7 +39,15 @@ export class MemoryState
   implements
     Pick<
       StateReader,
-      'pipelines' | 'pipeline' | 'progress' | 'entries' | 'groupKey' | 'alerts' | 'seqRange' | 'sink'
+      | 'pipelines'
+      | 'pipeline'
+      | 'progress'
+      | 'entries'
+      | 'groupKey'
+      | 'alerts'
+      | 'seqRange'
+      | 'sink'
+      | 'deadLetters'
     >
 {
   readonly record: PipelineRecord
@@ -47,7 +56,8 @@ export class MemoryState
   readonly #partitions: PartitionState[]
   readonly #alerts = new Map<string, Alert>()
   readonly #sinks = new Map<string, string>()
-  ledger: Ledger = { in: 0, windowed: 0, filtered: 0, late: 0, nonFinite: 0 }
+  ledger: Ledger = emptyLedger()
+  readonly letters: DeadLetter[] = []
 
   constructor(plan: PipelinePlan, id = 1) {
     this.plan = plan
@@ -102,6 +112,10 @@ export class MemoryState
     }
     state.writer.late(view, Int32Array.from(samples.keys()), samples.length)
     state.lateOffset += samples.length
+  }
+
+  deadLetters(_pipelineId: number, partition: number): readonly DeadLetter[] {
+    return this.letters.filter((letter) => letter.partition === partition)
   }
 
   /** Retention: entries before `seq` are gone. */

@@ -256,15 +256,31 @@ test('late samples come with their series, by time range', async () => {
   expect(some.rows.map(({ id }) => id)).toEqual(['cpu/1/0/0'])
 })
 
+test('dead letters come with their pipeline, of one pipeline or of all', async () => {
+  const state = new MemoryState(testPlan())
+  const letter = { baseOffset: 7, endOffset: 9, samples: 2, reason: 'boom', tries: 3, atMs: 1 }
+  state.letters.push({ partition: 2, ...letter }, { partition: 0, ...letter })
+  const row = { pipeline: 'cpu', topic: 'metrics', ...letter }
+  const rows = [
+    { ...row, partition: 0 },
+    { ...row, partition: 2 },
+  ]
+  expect(await queriesOver(state).deadLetters({})).toEqual(rows)
+  expect(await queriesOver(state).deadLetters({ pipeline: 'cpu' })).toEqual(rows)
+  await expect(queriesOver(state).deadLetters({ pipeline: 'gpu' })).rejects.toMatchObject({
+    code: 'PIPELINE_INVALID',
+  })
+})
+
 test('pipelines tell their lag, ledger and alerts', async () => {
   const state = new MemoryState(testPlan())
   commitWindow(state, 0, 1_000, ['a'])
   state.late(0, [{ series: {}, timestampMs: 1, value: 1 }])
   state.alert(1, testAlert({ state: 'pending' }))
-  state.ledger = { in: 10, windowed: 5, filtered: 2, late: 2, nonFinite: 1 }
+  state.ledger = { in: 10, windowed: 5, filtered: 2, late: 2, nonFinite: 1, dead: 0 }
   const [status] = await queriesOver(state).pipelines()
   expect(status).toMatchObject({ name: 'cpu', state: 'running', alertsPending: 1, alertsFiring: 0 })
-  expect(status?.ledger).toEqual({ in: 20, windowed: 10, filtered: 4, late: 4, nonFinite: 2 })
+  expect(status?.ledger).toEqual({ in: 20, windowed: 10, filtered: 4, late: 4, nonFinite: 2, dead: 0 })
   expect(status?.partitions).toEqual([
     { partition: 0, position: 1, endOffset: 100, lag: 99, watermarkMs: 5_000 },
     { partition: 1, position: 0, endOffset: 101, lag: 101, watermarkMs: null },
@@ -327,6 +343,7 @@ function overlay(state: MemoryState, change: Partial<QuerySources['state']>): Qu
     groupKey: (id, partition, groupId) => state.groupKey(id, partition, groupId),
     alerts: () => state.alerts(),
     seqRange: (id, partition) => state.seqRange(id, partition),
+    deadLetters: (id, partition) => state.deadLetters(id, partition),
     ...change,
   }
 }

@@ -4,7 +4,7 @@
  * cursor where that did not suffice, with the rows it has, be they none. Called by the HTTP server; changes nothing.
  */
 import type { Alert } from '../contract/alert.ts'
-import type { Ledger } from '../contract/entries.ts'
+import { emptyLedger, type Ledger } from '../contract/entries.ts'
 import { MillraceError } from '../contract/errors.ts'
 import type { PipelinePlan } from '../contract/plan.ts'
 import type { LateBody, ResultBody, SinkFeed, SinkRecord } from '../contract/plugins.ts'
@@ -12,6 +12,9 @@ import {
   type AlertHistoryQuery,
   type AlertRow,
   type AlertsQuery,
+  DEAD_LETTERS_MAX,
+  type DeadLetterRow,
+  type DeadLettersQuery,
   type LateQuery,
   type LateRow,
   type NodeStatus,
@@ -48,7 +51,7 @@ export interface LiveNode {
 export interface QuerySources {
   readonly state: Pick<
     StateReader,
-    'pipelines' | 'pipeline' | 'progress' | 'entries' | 'groupKey' | 'alerts' | 'seqRange'
+    'pipelines' | 'pipeline' | 'progress' | 'entries' | 'groupKey' | 'alerts' | 'seqRange' | 'deadLetters'
   >
   readonly log: Pick<LogReader, 'endOffset' | 'seriesKey' | 'topicOf'>
   readonly live: LiveNode
@@ -143,6 +146,22 @@ class StoredQueries implements Queries {
     }
   }
 
+  async deadLetters(query: DeadLettersQuery): Promise<readonly DeadLetterRow[]> {
+    const { state } = this.#sources
+    const wanted = query.pipeline === undefined ? null : this.#pipeline(query.pipeline).id
+    const rows: DeadLetterRow[] = []
+    for (const record of state.pipelines()) {
+      if (wanted !== null && record.id !== wanted) continue
+      const { partitions } = this.#knownOf(record).plan.topic
+      for (let partition = 0; partition < partitions; partition++) {
+        for (const letter of state.deadLetters(record.id, partition)) {
+          rows.push({ pipeline: record.name, topic: record.topic, ...letter })
+        }
+      }
+    }
+    return rows.slice(0, DEAD_LETTERS_MAX)
+  }
+
   async pipelines(): Promise<readonly PipelineStatus[]> {
     return this.#sources.state.pipelines().map((record) => this.#status(record))
   }
@@ -231,7 +250,7 @@ class StoredQueries implements Queries {
   #status(record: PipelineRecord): PipelineStatus {
     const { live, state, log } = this.#sources
     const { plan } = this.#knownOf(record)
-    const ledger: Ledger = { in: 0, windowed: 0, filtered: 0, late: 0, nonFinite: 0 }
+    const ledger: Ledger = emptyLedger()
     const partitions: PartitionStatus[] = []
     for (let partition = 0; partition < plan.topic.partitions; partition++) {
       const progress = state.progress(record.id, partition)
@@ -294,4 +313,5 @@ function addLedger(sum: Ledger, part: Ledger): void {
   sum.filtered += part.filtered
   sum.late += part.late
   sum.nonFinite += part.nonFinite
+  sum.dead += part.dead
 }

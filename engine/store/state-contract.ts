@@ -3,6 +3,7 @@
  * that makes a pipeline's progress durable is here: results, positions, alerts, checkpoints, sink cursors.
  * Built in state-writer.ts and state-reader.ts; state-store.ts is the door.
  */
+import type { DeadLetter } from '../contract/dead-letter.ts'
 import type { Ledger } from '../contract/entries.ts'
 
 export interface PipelineRecord {
@@ -87,6 +88,8 @@ export interface StateTransaction {
   putCheckpoint(pipelineId: number, partition: number, checkpoint: Checkpoint): void
   /** A sink's cursor as JSON. */
   putSink(pipelineId: number, sink: string, json: string): void
+  /** From here on the pipeline skips the batch, also on replay. */
+  putDeadLetter(pipelineId: number, letter: DeadLetter): void
 }
 
 export interface StateWriter extends StateReader {
@@ -131,5 +134,7 @@ export interface StateReader {
   pages(pipelineId: number, partition: number): readonly StatePage[]
   sink(pipelineId: number, sink: string): string | null
   sinks(pipelineId: number): readonly { readonly sink: string; readonly json: string }[]
+  /** In offset order. */
+  deadLetters(pipelineId: number, partition: number): readonly DeadLetter[]
   close(): Promise<void>
 }

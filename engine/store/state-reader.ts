@@ -2,6 +2,7 @@
  * Reads the state environment from any thread while the committer writes. Each call takes its own snapshot and lets it
  * go. Every value's CRC is checked: STORE_DAMAGED names what it belongs to. What it promises: state-contract.ts.
  */
+import type { DeadLetter } from '../contract/dead-letter.ts'
 import { assert } from '../util/assert.ts'
 import { decodeEntry } from './entry-codec.ts'
 import type { Table } from './env.ts'
@@ -131,6 +132,14 @@ export class LmdbStateReader implements StateReader {
 
   sinks(pipelineId: number): readonly { readonly sink: string; readonly json: string }[] {
     return this.#named(this.#tables.sinks, pipelineId, 'sink').map(({ name, json }) => ({ sink: name, json }))
+  }
+
+  deadLetters(pipelineId: number, partition: number): readonly DeadLetter[] {
+    return this.#rows(this.#tables.deadLetters, pipelineId, partition, (key, value) => {
+      const what = (): string =>
+        this.#name(pipelineId, partition, `dead letter ${readU64(key, PARTITION_BYTES)}`)
+      return unsealJson<DeadLetter>(value, what)
+    })
   }
 
   close(): Promise<void> {

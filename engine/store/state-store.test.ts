@@ -3,13 +3,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { DeadLetter } from '../contract/dead-letter.ts'
 import { ENTRY_ALERT, ENTRY_RESULTS } from '../contract/entries.ts'
 import { PAGE_CELLS } from '../state/cells.ts'
 import type { StateReader, StateWriter } from './state-contract.ts'
 import { openStateReader, openStateWriter } from './state-store.ts'
 import { openStore, type Store } from './store.ts'
 
-const LEDGER = { in: 5, windowed: 3, filtered: 1, late: 1, nonFinite: 0 }
+const LEDGER = { in: 5, windowed: 3, filtered: 1, late: 1, nonFinite: 0, dead: 0 }
 const PIPELINE = { name: 'latency', topicId: 0, topic: 'metrics', planHash: 'h1', planJson: '{"a":1}' }
 
 let dir: string
@@ -161,6 +162,32 @@ describe('entries', () => {
     writer.transaction((txn) => txn.putProgress(0, 0, { position: 1, nextSeq: 2, ledger: LEDGER }))
     writer.retainEntries({ ...keepAll, ...everybody, beforeMs: 1_000 })
     expect(reader.seqRange(0, 0)).toEqual({ firstSeq: 2, endSeq: 2 })
+  })
+})
+
+describe('dead letters', () => {
+  test('read back in offset order, by partition; a reset forgets them, so that a mended pipeline tries again', () => {
+    const letter = (partition: number, baseOffset: number): DeadLetter => ({
+      partition,
+      baseOffset,
+      endOffset: baseOffset + 3,
+      samples: 3,
+      reason: 'boom',
+      tries: 3,
+      atMs: 1,
+    })
+    const { id } = writer.transaction((txn) => {
+      const record = txn.putPipeline(PIPELINE)
+      for (const place of [letter(1, 500), letter(1, 70), letter(2, 70)]) txn.putDeadLetter(record.id, place)
+      return record
+    })
+    expect(reader.deadLetters(id, 0)).toEqual([])
+    expect(reader.deadLetters(id, 1)).toEqual([letter(1, 70), letter(1, 500)])
+    expect(reader.deadLetters(id, 2)).toEqual([letter(2, 70)])
+    const again = writer.transaction((txn) => txn.reset(id))
+    expect(reader.deadLetters(again.id, 1)).toEqual([])
+    while (writer.collect()) expect(writer.pipelines()).toHaveLength(1)
+    expect(reader.deadLetters(id, 1)).toEqual([])
   })
 })
 

@@ -10,6 +10,7 @@
  *   pages        u32 pipeline, u16 partition, u16 region, u32 index   cells, trailing zeros left out
  *   checkpoints  u32 pipeline, u16 partition                   JSON Checkpoint
  *   sinks        u32 pipeline, sink name                       JSON
+ *   dead-letters u32 pipeline, u16 partition, u64 baseOffset   JSON DeadLetter
  */
 import { PAGE_CELLS } from '../state/cells.ts'
 import type { StoreEnv, Table } from './env.ts'
@@ -28,6 +29,7 @@ export class StateTables {
   readonly pages: Table
   readonly checkpoints: Table
   readonly sinks: Table
+  readonly deadLetters: Table
   readonly #key = new KeyBuffer(KEY_CAPACITY)
 
   constructor(env: StoreEnv) {
@@ -41,11 +43,21 @@ export class StateTables {
     this.pages = env.table('pages')
     this.checkpoints = env.table('checkpoints')
     this.sinks = env.table('sinks')
+    this.deadLetters = env.table('dead-letters')
   }
 
   /** Tables whose rows belong to one pipeline id, by its first 4 key bytes. */
   ownedTables(): readonly Table[] {
-    return [this.progress, this.groups, this.entries, this.alerts, this.pages, this.checkpoints, this.sinks]
+    return [
+      this.progress,
+      this.groups,
+      this.entries,
+      this.alerts,
+      this.pages,
+      this.checkpoints,
+      this.sinks,
+      this.deadLetters,
+    ]
   }
 
   pipelineKey(pipelineId: number): Uint8Array {

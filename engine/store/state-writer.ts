@@ -173,6 +173,10 @@ export class LmdbStateWriter extends LmdbStateReader implements StateWriter {
       putSink: (pipelineId, sink, json) => {
         env.put(tables.sinks, tables.namedKey(pipelineId, sink), seal(Buffer.from(json)))
       },
+      putDeadLetter: (pipelineId, letter) => {
+        const key = tables.entryKey(pipelineId, letter.partition, letter.baseOffset)
+        env.put(tables.deadLetters, key, sealJson(letter))
+      },
     }
   }
 }

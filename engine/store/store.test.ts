@@ -267,7 +267,7 @@ describe('refusals', () => {
       for (const open of [log, state, store]) await open.close()
     }
     const bytes = new Uint8Array(8)
-    const ledger = { in: 0, windowed: 0, filtered: 0, late: 0, nonFinite: 0 }
+    const ledger = { in: 0, windowed: 0, filtered: 0, late: 0, nonFinite: 0, dead: 0 }
     await make((txn, id) => txn.putSink(id + 1, 'file', '{}'))
     await expect(openStore({ dir })).rejects.toThrow(/row \(sink\) of pipeline #1 is damaged/)
     await make((txn, id) => txn.putGroup(id, 2, 0, bytes))

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { BatchView } from '../../engine/batch/batch-view.ts'
 import { BATCH_SAMPLES_MAX } from '../../engine/batch/layout.ts'
 import { ENTRY_ALERT, ENTRY_LATE, ENTRY_RESULTS } from '../../engine/contract/entries.ts'
 import { ENTRY_BYTES_MAX } from '../../engine/pipeline/entry-writer.ts'
@@ -8,6 +9,12 @@ import { type PlanWishes, planOf, registry } from './fixtures.ts'
 
 function drive(wishes: PlanWishes): Drive {
   return new Drive({ plan: planOf(wishes), registry })
+}
+
+function viewOf(record: Uint8Array): BatchView {
+  const bytes = new Uint8Array(new ArrayBuffer(Math.ceil(record.length / 8) * 8))
+  bytes.set(record)
+  return new BatchView(bytes.buffer).point(0)
 }
 
 function sample(timestampMs: number, value = 1, host = 'a'): DrivenSample {
@@ -50,7 +57,7 @@ describe('a chain', () => {
       [0, 10_000, 1],
       [10_000, 20_000, 2],
     ])
-    expect(driven.chain.ledger).toEqual({ in: 5, windowed: 3, filtered: 0, late: 2, nonFinite: 0 })
+    expect(driven.chain.ledger).toEqual({ in: 5, windowed: 3, filtered: 0, late: 2, nonFinite: 0, dead: 0 })
   })
 
   it('adds a sample to the windows still open when the older ones that hold it have fired', () => {
@@ -70,8 +77,20 @@ describe('a chain', () => {
     driven.send([sample(1), sample(90_000, NaN), sample(90_000, -Infinity, 'b'), sample(90_000, 1, 'c')])
     driven.send([sample(NaN), sample(1e300)])
     expect(driven.chain.watermarkMs).toBe(1)
-    expect(driven.chain.ledger).toEqual({ in: 6, windowed: 1, filtered: 1, late: 0, nonFinite: 4 })
+    expect(driven.chain.ledger).toEqual({ in: 6, windowed: 1, filtered: 1, late: 0, nonFinite: 4, dead: 0 })
     expect(driven.entries).toEqual([])
+  })
+
+  it('skips a record whole: its samples are dead, time stands still, and what follows is as if it held none', () => {
+    const driven = drive({ sizeMs: 10_000 })
+    driven.send([sample(1_000), sample(3_000)])
+    const other = drive({ sizeMs: 10_000 }).send([sample(1_000), sample(3_000)])
+    const skipped = viewOf(other.send([sample(95_000), sample(4_000, NaN)]).records[1]!)
+    driven.chain.skip(skipped)
+    expect(driven.chain.position).toBe(4)
+    expect([driven.chain.watermarkMs, driven.entries]).toEqual([3_000, []])
+    expect(driven.chain.ledger).toEqual({ in: 4, windowed: 2, filtered: 0, late: 0, nonFinite: 0, dead: 2 })
+    expect(() => driven.chain.skip(skipped)).toThrow(/without a gap/)
   })
 
   it('orders rows by group key bytes, whatever order groups came in, and leaves out those without samples', () => {

@@ -30,7 +30,7 @@ export class WindowOracle {
   #lastSampleLogMs = -Infinity
   readonly rows: OracleRow[] = []
   readonly late: DrivenSample[] = []
-  readonly ledger = { in: 0, windowed: 0, filtered: 0, late: 0, nonFinite: 0 }
+  readonly ledger = { in: 0, windowed: 0, filtered: 0, late: 0, nonFinite: 0, dead: 0 }
 
   constructor(plan: PipelinePlan, accepts: (sample: DrivenSample) => boolean) {
     this.#plan = plan

@@ -130,7 +130,7 @@ function sentEarly(): void {
 function notSuppressed(): void {
   const { take } = CommitCollector.prototype
   const numbers = new Map<string, number>()
-  CommitCollector.prototype.take = function renumbered(kind, i32, f64, u8, at) {
+  CommitCollector.prototype.take = function renumbered(source, kind, i32, f64, u8, at) {
     const key = `${i32[at >> 2]}/${i32[(at + 4) >> 2]}`
     if (numbers.size === 0) {
       for (const { pipelineId, partition, nextSeq } of this.streams())
@@ -142,7 +142,7 @@ function notSuppressed(): void {
       f64[(at + 16) >> 3] = next
       numbers.set(key, next + 1)
     } else if (kind === FRAME_PROGRESS || kind === FRAME_CHECKPOINT) f64[(at + 16) >> 3] = next
-    take.call(this, kind, i32, f64, u8, at)
+    take.call(this, source, kind, i32, f64, u8, at)
   }
 }
 

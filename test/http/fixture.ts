@@ -110,6 +110,7 @@ export const NO_QUERIES: Queries = {
   alerts: async () => [],
   alertHistory: async () => ({ rows: [], cursor: null }),
   late: async () => ({ rows: [], cursor: null }),
+  deadLetters: async () => [],
   pipelines: async () => [],
   status: async () => ({
     version: '0.1.0',
@@ -118,6 +119,7 @@ export const NO_QUERIES: Queries = {
     uptimeSeconds: 0,
     dataDirectory: '/data',
     threads: [],
+    disk: { freeBytes: null, reserveBytes: 0, isLow: false },
     logBytes: 0,
     stateBytes: 0,
     topics: [],

@@ -87,7 +87,7 @@ class Committer {
         this.#writers[partition]!.results(table, this.#endMs - 1_000, this.#endMs, 0)
       }
       this.#writers.forEach(({ nextSeq }, partition) => {
-        const ledger = { in: 0, windowed: 0, filtered: 0, late: 0, nonFinite: 0 }
+        const ledger = { in: 0, windowed: 0, filtered: 0, late: 0, nonFinite: 0, dead: 0 }
         txn.putProgress(this.pipelineId, partition, { position: 0, nextSeq, ledger })
       })
     })

@@ -23,6 +23,7 @@ import {
   PHASE_WRITER_ENDS,
   slotCount,
 } from '../../engine/broker/node-board.ts'
+import { createShardActivity } from '../../engine/broker/shard-activity.ts'
 import { MillraceError } from '../../engine/contract/errors.ts'
 import * as catalog from '../../engine/metrics/catalog.ts'
 import { readMetric } from '../../engine/metrics/merge.ts'
@@ -416,6 +417,8 @@ export class Simulation {
     const committerBell = createDoorbell()
     const acks = new MessageChannel()
     const cursors = new MessageChannel()
+    // Nobody supervises: a simulated shard that fails ends the simulated node.
+    const supervision = new MessageChannel()
     const { bell } = this.#surroundings
     const shared: SharedWiring = { dir: '', fence: this.#fence, board, topics, pipelines, metrics }
     const actors: Actor[] = []
@@ -454,6 +457,7 @@ export class Simulation {
             shardRings,
             shardBells,
             port: acks.port2,
+            control: supervision.port1,
             seriesLimit: scenario.seriesLimit,
             dedupe: DEDUPE,
             retentionAgeMs: scenario.retentionAgeMs,
@@ -479,6 +483,7 @@ export class Simulation {
               commitRing: commitRings[shard]!,
               commitRoomBell: commitRoomBells[shard]!,
               committerBell,
+              activity: createShardActivity(),
             },
             this.#openLogReader(),
             this.#openStateReader(),
@@ -499,6 +504,7 @@ export class Simulation {
             bell: committerBell,
             shardBells,
             port: cursors.port1,
+            control: supervision.port1,
             commitMs: scenario.commitMs,
             checkpointMs: scenario.checkpointMs,
             retentionAgeMs: scenario.retentionAgeMs,
@@ -532,7 +538,7 @@ export class Simulation {
       actors,
       sinks,
       acks: acks.port1,
-      ports: [acks.port1, acks.port2, cursors.port1, cursors.port2],
+      ports: [supervision.port1, supervision.port2, acks.port1, acks.port2, cursors.port1, cursors.port2],
       bells: {
         writer: new SimBell(writerBell, this, false),
         committer: new SimBell(committerBell, this, false),

@@ -174,13 +174,19 @@ class OpenStore implements Store {
     return this.#closed
   }
 
+  /** A heartbeat that cannot be written keeps nobody out. */
+  #letGo(): void {
+    try {
+      this.heartbeat()
+    } finally {
+      release(this.#parts.log)
+    }
+  }
+
   async #close(): Promise<void> {
     const { log, state, fence } = this.#parts
     try {
-      if (log.fence() === fence) {
-        release(log)
-        this.heartbeat()
-      }
+      if (log.fence() === fence) this.#letGo()
     } finally {
       await state.close()
       await log.close()

@@ -178,8 +178,10 @@ export class StoreEnv {
   /** Inside a transaction. False: the key was not there. */
   remove(table: Table, key: Uint8Array): boolean {
     assert(this.#isWriting, 'a remove is inside a transaction', this.path)
-    this.#writes++
-    return table.removeSync(key)
+    const wasThere = table.removeSync(key)
+    // LMDB commits nothing where nothing changed.
+    if (wasThere) this.#writes++
+    return wasThere
   }
 
   /** A value in LMDB's reused buffer: valid until the next get on this thread, inside `read` or `transaction`. */

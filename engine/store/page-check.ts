@@ -87,7 +87,8 @@ function newestMeta(metas: Buffer): Meta {
     isNew || apart === 1,
     `the meta pages are of transactions ${first.transaction} and ${second.transaction}`,
   )
-  return first.transaction > second.transaction ? first : second
+  // A commit that failed leaves its trees under the old number: on a tie, as LMDB does, the first counts.
+  return first.transaction >= second.transaction ? first : second
 }
 
 function metaAt(metas: Buffer, page: number): Meta {
@@ -285,9 +286,11 @@ class Walk {
       this.#fail(page, tree, 'a node is of no known kind')
     const first = u64(bytes, valueAt + layout.RUN_FIRST_AT)
     const count = u64(bytes, valueAt + layout.RUN_COUNT_AT)
-    if (count !== Math.floor((layout.PAGE_HEADER_BYTES - 1 + length) / this.#pageBytes) + 1) {
-      this.#fail(page, tree, 'a large value has another size than its pages')
+    // More than it needs: a value that was put twice in one transaction, the second time a smaller one.
+    if (count < Math.floor((layout.PAGE_HEADER_BYTES - 1 + length) / this.#pageBytes) + 1) {
+      this.#fail(page, tree, 'a large value is longer than its pages')
     }
+    if (count > this.#use.length) this.#fail(page, tree, `a large value is said to have ${count} pages`)
     for (let i = 0; i < count; i++) this.#take(first + i, IN_USE, tree.name)
     found.largePages += count
     this.#largeValues++

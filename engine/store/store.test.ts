@@ -306,6 +306,16 @@ describe('refusals', () => {
     await env.close()
   })
 
+  test('a transaction that only removes what is not there is no failed commit', async () => {
+    await openAndClose()
+    const env = openEnv(join(dir, 'log'), null)
+    const remove = (): boolean => env.transaction(() => env.remove(env.meta, Buffer.from('nothing')))
+    expect([remove(), remove()]).toEqual([false, false])
+    env.transaction(() => env.put(env.meta, Buffer.from('something'), sealJson(1)))
+    expect(env.transaction(() => env.remove(env.meta, Buffer.from('something')))).toBe(true)
+    await env.close()
+  })
+
   test('a table that stands under another name is missed', async () => {
     await openAndClose()
     const path = join(dir, 'log', 'data.mdb')

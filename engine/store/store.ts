@@ -180,15 +180,21 @@ class OpenStore implements Store {
     return this.#closed
   }
 
+  /** A heartbeat that cannot be written keeps nobody out. */
+  #letGo(): void {
+    try {
+      this.heartbeat()
+    } finally {
+      killPoint('close-releasing')
+      release(this.#parts.log)
+      killPoint('close-released')
+    }
+  }
+
   async #close(): Promise<void> {
     const { log, state, fence } = this.#parts
     try {
-      if (log.fence() === fence) {
-        this.heartbeat()
-        killPoint('close-releasing')
-        release(log)
-        killPoint('close-released')
-      }
+      if (log.fence() === fence) this.#letGo()
     } finally {
       await state.close()
       await log.close()

@@ -6,6 +6,8 @@
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
+import { openStateWriter } from '../../engine/store/state-store.ts'
+import { openStore } from '../../engine/store/store.ts'
 import { Prng } from '../../engine/util/prng.ts'
 import { damage } from '../disk/damage.ts'
 import { Asker, exitOf, scratchDirectory, spawnScript } from '../disk/shim.ts'
@@ -18,6 +20,42 @@ const NAMES = ['STORE_DAMAGED', 'STORE_MISMATCH', 'STORE_VERSION']
 const cleanups: (() => unknown)[] = []
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
+})
+
+test('beside a living writer the check of the pages finds no damage', { timeout: 120_000 }, async () => {
+  const dir = join(scratchDirectory(cleanups), 'data')
+  const store = await openStore({ dir })
+  const state = openStateWriter({ dir, fence: store.fence })
+  cleanups.push(() => Promise.all([state.close(), store.close()]))
+  const prng = new Prng(SEED)
+  const checks = 120
+  const child = spawnScript('check-process.mjs', [join(dir, 'state', 'data.mdb'), String(checks)])
+  let text = ''
+  for (const stream of [child.stdout!, child.stderr!]) {
+    stream.on('data', (chunk: Buffer) => {
+      text += chunk.toString()
+    })
+  }
+  const ended = exitOf(child)
+  let isRunning = true
+  ended.then(() => {
+    isRunning = false
+  })
+  while (isRunning) {
+    // Rows come and go, so that pages are freed and used again.
+    state.transaction((txn) => {
+      for (let i = 0; i < 20; i++) {
+        const name = `sink-${prng.below(2_000)}`
+        txn.putSink(0, name, 'x'.repeat(prng.below(6_000)))
+        txn.removeAlert(0, name)
+      }
+    })
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  expect(await ended, text).toBe('0')
+  const seen = JSON.parse(text) as { sound: number; overtaken: number; transactions: number }
+  expect(seen.sound + seen.overtaken).toBe(checks)
+  expect(seen.transactions).toBeGreaterThan(1)
 })
 
 test('random damage: what was written or a refusal by name, never another answer, never a dead process', {

@@ -719,12 +719,12 @@ export class Simulation {
     board.enter(PHASE_WRITER_ENDS)
     bells.writer.ring()
     await until(() => ended('writer'), 'the log writer')
+    // A stop leaves what shards and sinks have not reached yet to the next start, and the last stop of a run has none.
+    if (this.#isQuiet)
+      await until(() => this.#checker.isCaughtUp && sinks.isIdle, 'what is logged is delivered')
     board.enter(PHASE_SHARDS_END)
     for (const bell of bells.shards) bell.ring()
     await until(() => ended('shard'), 'the shards')
-    // The last stop of a run leaves nothing for the next start; any other may.
-    if (this.#isQuiet)
-      await until(() => this.#checker.isCaughtUp && sinks.isIdle, 'what is committed is delivered')
     // An outbox that is stopping sets a real timer, which only its end clears: it is not crashed.
     const wasQuiet = this.#isQuiet
     this.#isQuiet = true

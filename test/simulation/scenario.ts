@@ -43,6 +43,7 @@ export interface Scenario {
     readonly targetFailure: number
     readonly clockStep: number
     readonly pause: number
+    readonly stall: number
     readonly cleanStop: number
   }
   /** Shards sleep until they are rung, however long: a ring that is forgotten shows. */
@@ -66,20 +67,21 @@ export function makeScenario(prng: Prng): Scenario {
   })
   const disorderMs = pick(prng, [0, 500, 2_000, 7_000])
   const clients = 1 + prng.below(2)
-  const samplesMax = pick(prng, [1, 5, 20, 40])
+  const samplesMax = pick(prng, [1, 1, 5, 20, 40])
   return {
     topics,
     plans: many(prng, 1, 3, (i) => makePlan(prng, `pipeline-${i}`, pick(prng, topics), disorderMs)),
     clients,
-    requests: 8 + prng.below(40),
+    // Small requests cost little, and many of them fill a small ring.
+    requests: (4 + prng.below(28)) * (samplesMax === 1 ? 3 : 1),
     samplesMax,
     hosts: pick(prng, [1, 2, 4, 8]),
-    paceMs: pick(prng, [20, 200, 1_000, 5_000]),
+    paceMs: pick(prng, [5, 20, 100, 1_000, 5_000]),
     disorderMs,
     oddShare: pick(prng, [0, 0.02, 0.2]),
     seriesLimit: pick(prng, [1_000, 1_000, 1_000, 5]),
     ingestRingBytes: pick(prng, [2_048, 4_096, 8_192]),
-    shardRingBytes: shardRingBytesMin(clients * samplesMax) << prng.below(3),
+    shardRingBytes: shardRingBytesMin(clients * samplesMax) << pick(prng, [0, 0, 0, 1, 4]),
     commitRingBytes: pick(prng, [16_384, 32_768, 131_072]),
     commitMs: pick(prng, [1, 10, 100, 1_000]),
     checkpointMs: pick(prng, [20, 200, 2_000, 20_000]),
@@ -92,6 +94,7 @@ export function makeScenario(prng: Prng): Scenario {
       targetFailure: pick(prng, [Infinity, 20, 4]),
       clockStep: pick(prng, [Infinity, Infinity, 500, 100]),
       pause: pick(prng, [Infinity, 300, 100]),
+      stall: pick(prng, [Infinity, 100, 20]),
       cleanStop: pick(prng, [Infinity, 1_000, 300]),
     },
     deepSleep: prng.below(2) === 0,
@@ -101,7 +104,7 @@ export function makeScenario(prng: Prng): Scenario {
 }
 
 /** The smallest ring that takes a batch of everything that may be in one transaction. */
-function shardRingBytesMin(samplesInFlight: number): number {
+export function shardRingBytesMin(samplesInFlight: number): number {
   const frameBytes = 16 + layout.batchBytes(samplesInFlight * IN_FLIGHT_MAX)
   return 2 ** Math.ceil(Math.log2(2 * frameBytes))
 }

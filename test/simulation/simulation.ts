@@ -65,6 +65,13 @@ export interface Mutant {
   readonly sinksAnswerEarly?: boolean
 }
 
+export interface SimulationOptions {
+  readonly seed: number
+  readonly mutant?: Mutant | null
+  /** For tests that want something in particular of a run. */
+  readonly change?: (scenario: Scenario) => Scenario
+}
+
 export interface SimulationReport {
   readonly seed: number
   /** Of everything that was done, in order: equal for equal seeds. */
@@ -101,6 +108,7 @@ const QUIET_STEPS_MAX = 60_000
 /** How long the node is watched without input: ticks, silences and idle partitions have their time. */
 const QUIET_MS = 70_000
 const OVERSLEEP_MS_MAX = 5_000
+const OVERSLEEP_QUIET_MS_MAX = 20_000
 const SLOWNESS = 30
 const HEARTBEAT_MS = 1_000
 
@@ -121,6 +129,8 @@ interface Actor {
   readonly nextMs: () => number
   /** It gets few turns, so that others run far ahead of it. */
   readonly isSlow: boolean
+  /** The machine gives it no time before this. */
+  stalledUntilMs: number
   asleep: Sleep | null
   ended: boolean
   onStack: boolean
@@ -222,11 +232,11 @@ export class Simulation {
   #crashes = 0
   readonly #faults: Record<string, number> = {}
 
-  constructor(options: { readonly seed: number; readonly mutant?: Mutant | null }) {
-    const { seed, mutant = null } = options
+  constructor(options: SimulationOptions) {
+    const { seed, mutant = null, change = (scenario) => scenario } = options
     this.seed = seed
     this.#mutant = mutant
-    this.scenario = makeScenario(new Prng(seed))
+    this.scenario = change(makeScenario(new Prng(seed)))
     this.#schedule = new Prng(seed ^ 0x51ed270b)
     this.#faultPrng = new Prng(seed ^ 0x2545f491)
     this.#targetPrng = new Prng(seed ^ 0x6c8e9cf5)
@@ -356,9 +366,9 @@ export class Simulation {
     return actor.isSlow && this.#schedule.below(SLOWNESS) > 0 ? pick(this.#schedule, awake) : actor
   }
 
-  #isAwake({ asleep, ended, onStack, nextMs }: Actor): boolean {
-    if (ended || onStack) return false
+  #isAwake({ asleep, ended, onStack, nextMs, stalledUntilMs }: Actor): boolean {
     const nowMs = this.clock.monotonicMs()
+    if (ended || onStack || stalledUntilMs > nowMs) return false
     return asleep === null
       ? nextMs() <= nowMs
       : asleep.untilMs <= nowMs || asleep.bell.isRungSince(asleep.ticket)
@@ -430,6 +440,7 @@ export class Simulation {
         turn,
         nextMs,
         isSlow,
+        stalledUntilMs: 0,
         asleep: null,
         ended: false,
         onStack: false,
@@ -643,7 +654,14 @@ export class Simulation {
     const nowMs = this.clock.nowMs()
     if (Math.abs(nowMs - this.#lastHeartbeatMs) >= HEARTBEAT_MS) this.#lastHeartbeatMs = nowMs
     this.clock.advance(this.#schedule.below(3))
-    const { pause, clockStep } = this.scenario.oneIn
+    const { pause, stall, clockStep } = this.scenario.oneIn
+    if (this.#fails(stall)) {
+      this.#noteFault('stall of a thread')
+      const role = pick<Role>(this.#faultPrng, ['shard', 'shard', 'committer', 'writer'])
+      const threads = this.#life!.actors.filter((actor) => actor.role === role)
+      const stallMs = 100 << this.#faultPrng.below(8)
+      pick(this.#faultPrng, threads).stalledUntilMs = this.clock.monotonicMs() + stallMs
+    }
     if (this.#fails(pause)) {
       this.#noteFault('pause of the machine')
       this.clock.advance(1_000 << this.#faultPrng.below(8))
@@ -660,13 +678,14 @@ export class Simulation {
     const nowMs = this.clock.monotonicMs()
     const wakes = actors
       .filter(({ ended }) => !ended)
-      .map(({ asleep, nextMs }) => asleep?.untilMs ?? nextMs())
+      .map(({ asleep, nextMs, stalledUntilMs }) => Math.max(stalledUntilMs, asleep?.untilMs ?? nextMs()))
     wakes.push(sinks.nextMs)
     const coming = wakes.filter((ms) => Number.isFinite(ms) && ms > nowMs)
     // A timeout is a lower bound: on a busy machine a thread wakes later.
     const isLate = coming.length === 0 || this.#schedule.below(2) === 0
-    const waitMs = isLate ? this.#schedule.below(OVERSLEEP_MS_MAX) : pick(this.#schedule, coming) - nowMs
-    this.clock.advance(Math.max(1, Math.min(OVERSLEEP_MS_MAX, waitMs)))
+    const mostMs = this.#isQuiet ? OVERSLEEP_QUIET_MS_MAX : OVERSLEEP_MS_MAX
+    const waitMs = isLate ? this.#schedule.below(mostMs) : pick(this.#schedule, coming) - nowMs
+    this.clock.advance(Math.max(1, Math.min(mostMs, waitMs)))
   }
 
   #receiveAcks(): void {
@@ -710,12 +729,12 @@ export class Simulation {
     board.enter(PHASE_WRITER_ENDS)
     bells.writer.ring()
     await until(() => ended('writer'), 'the log writer')
+    // A stop leaves what shards and sinks have not reached yet to the next start, and the last stop of a run has none.
+    if (this.#isQuiet)
+      await until(() => this.#checker.isCaughtUp && sinks.isIdle, 'what is logged is delivered')
     board.enter(PHASE_SHARDS_END)
     for (const bell of bells.shards) bell.ring()
     await until(() => ended('shard'), 'the shards')
-    // The last stop of a run leaves nothing for the next start; any other may.
-    if (this.#isQuiet)
-      await until(() => this.#checker.isCaughtUp && sinks.isIdle, 'what is committed is delivered')
     // An outbox that is stopping sets a real timer, which only its end clears: it is not crashed.
     const wasQuiet = this.#isQuiet
     this.#isQuiet = true

@@ -19,6 +19,7 @@ const TABLES_MAX = 16
 const READERS_MAX = 512
 
 const FENCE_KEY = Buffer.from('fence')
+const TAKEOVER_KEY = Buffer.from('takeover')
 
 /** What lmdb-js offers beyond its types, and this file alone uses. */
 interface Internals {
@@ -63,16 +64,23 @@ export class StoreEnv {
 
   /** The token of the store's present owner; 0: nobody has ever owned it. */
   fence(): number {
-    const bytes = this.get(this.meta, FENCE_KEY)
-    return bytes === null ? 0 : new DataView(bytes.buffer, bytes.byteOffset, bytes.length).getFloat64(0)
+    return this.#number(FENCE_KEY)
+  }
+
+  /** The token of the last owner that took over from one that may return; 0: there was none. */
+  takeover(): number {
+    return this.#number(TAKEOVER_KEY)
   }
 
   /** Inside a transaction: from here on `fence` owns this environment, and older writers are fenced. */
   takeFence(fence: number): void {
-    const bytes = new Uint8Array(8)
-    new DataView(bytes.buffer).setFloat64(0, fence)
-    this.put(this.meta, FENCE_KEY, bytes)
+    this.put(this.meta, FENCE_KEY, bytesOf(fence))
     this.#fence = fence
+  }
+
+  /** Inside a transaction. */
+  putTakeover(fence: number): void {
+    this.put(this.meta, TAKEOVER_KEY, bytesOf(fence))
   }
 
   /** Runs `body` on one snapshot, taken now and let go at its end. Inside a transaction it sees that transaction. */
@@ -185,6 +193,11 @@ export class StoreEnv {
     return this.#closed
   }
 
+  #number(key: Uint8Array): number {
+    const bytes = this.get(this.meta, key)
+    return bytes === null ? 0 : new DataView(bytes.buffer, bytes.byteOffset, bytes.length).getFloat64(0)
+  }
+
   #checkOpen(): void {
     if (this.#closed !== null) throw new MillraceError('UNAVAILABLE', `the store in ${this.path} is closed`)
   }
@@ -233,6 +246,12 @@ export class StoreEnv {
     )
     return this.#failure
   }
+}
+
+function bytesOf(number: number): Uint8Array {
+  const bytes = new Uint8Array(8)
+  new DataView(bytes.buffer).setFloat64(0, number)
+  return bytes
 }
 
 /** Opens the environment, or says why its file is none. `fence`: null for readers, who never write. */

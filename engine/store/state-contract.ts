@@ -131,5 +131,9 @@ export interface StateReader {
   pages(pipelineId: number, partition: number): readonly StatePage[]
   sink(pipelineId: number, sink: string): string | null
   sinks(pipelineId: number): readonly { readonly sink: string; readonly json: string }[]
+  /** The token of the store's present owner. */
+  fence(): number
+  /** The token of the last owner that took over from one that may return; 0: there was none. */
+  takeover(): number
   close(): Promise<void>
 }

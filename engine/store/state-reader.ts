@@ -131,6 +131,14 @@ export class LmdbStateReader implements StateReader {
     return this.#named(this.#tables.sinks, pipelineId, 'sink').map(({ name, json }) => ({ sink: name, json }))
   }
 
+  fence(): number {
+    return this.#tables.env.fence()
+  }
+
+  takeover(): number {
+    return this.#tables.env.takeover()
+  }
+
   close(): Promise<void> {
     return this.#tables.env.close()
   }

@@ -38,7 +38,7 @@ interface Freeze {
   readonly commitEvery: string | null
 }
 
-const BODIES = 40
+const BODIES = 24
 
 /** A node that was fed until it froze. */
 async function freeze({ at, commitEvery }: Freeze, cleanup: TestContext['onTestFinished']): Promise<Frozen> {
@@ -152,9 +152,9 @@ describe.runIf(process.platform === 'linux').concurrent(`an owner that was froze
   // Frozen with one thread at its place and no other in a transaction: commits come late, or the log is at rest by then.
   test.for<[string, Freeze]>([
     ['at rest', { at: null, commitEvery: null }],
-    ['with a request before its transaction of the log', { at: 'log-staged:20', commitEvery: '60s' }],
-    ['before its transaction of the state', { at: 'commit-taken:1', commitEvery: '6s' }],
-    ['before a write to a file', { at: 'file-checked:1', commitEvery: '6s' }],
+    ['with a request before its transaction of the log', { at: 'log-staged:8', commitEvery: '60s' }],
+    ['before its transaction of the state', { at: 'commit-taken:1', commitEvery: '12s' }],
+    ['before a write to a file', { at: 'file-checked:1', commitEvery: '12s' }],
   ])(
     '%s: gets an error and stores nothing',
     { timeout: TEST_MS_MAX },

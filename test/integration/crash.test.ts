@@ -12,7 +12,7 @@ import type { Mutant } from '../crash/mutant-names.ts'
 import { DIST } from '../crash/places.ts'
 
 const SEED = Number(process.env.MILLRACE_SEED ?? 20_250_104)
-const RUN_MS_MAX = 280_000
+const RUN_MS_MAX = 600_000
 
 interface Outcome {
   readonly code: number

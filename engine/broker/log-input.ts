@@ -108,6 +108,8 @@ export class LogInput {
 
   /** The log writer's acknowledgement arrived. */
   acknowledge(ack: Acknowledgement): void {
+    // On its way while the node failed: its request was told so, and does not wait any more.
+    if (this.#failure !== null) return
     const request = this.#waiting.get(ack.requestId)
     assert(request !== undefined, 'an acknowledgement answers a request', ack.requestId)
     this.#settled(ack.requestId)

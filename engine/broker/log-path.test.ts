@@ -270,3 +270,14 @@ test('a failed log writer rejects what is not acknowledged, and everything after
   await expect(appended).rejects.toMatchObject({ code: 'UNAVAILABLE' })
   await expect(input.append(0, table.takeNew(), builder)).rejects.toMatchObject({ code: 'UNAVAILABLE' })
 })
+
+test('an acknowledgement that was on its way when the node failed is nobody’s any more', async () => {
+  const { input, table } = harness()
+  const builder = new SampleBuilder()
+  builder.push(table.intern({ __name__: name(1) }), 5, 1)
+  const appended = input.append(0, table.takeNew(), builder)
+  const { MillraceError } = await import('../contract/errors.ts')
+  input.fail(new MillraceError('STORE_FENCED', 'another process has taken over'))
+  await expect(appended).rejects.toMatchObject({ code: 'STORE_FENCED' })
+  input.acknowledge({ requestId: 1, samples: 1, refusedSamples: 0, refusedLocalIds: [], once: null })
+})

@@ -268,6 +268,11 @@ export interface SinkContext {
   /** These records were refused for good and are skipped: logged with the reason, and counted. */
   readonly deadLetter: (records: number, error: MillraceError) => void
   readonly signal: AbortSignal
+  /**
+   * Changes when a process took over from one that may return (a frozen one that nobody saw die) and finish a call that
+   * it had begun. What lies in a target that such a call could still reach must be moved out of its reach. 0: never.
+   */
+  readonly takeover?: number
 }
 
 // ---- registry --------------------------------------------------------------------------------------------------

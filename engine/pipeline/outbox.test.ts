@@ -458,3 +458,20 @@ test('stopped and started at any moment, commits in between: every record arrive
     { numRuns: 60 },
   )
 })
+
+test('once a successor owns the store nothing more is sent, and the sink says why', async () => {
+  let fence = 3
+  const state = Object.assign(storeFor(sinkPlan('rows', 'results')), { fence: () => fence })
+  const rows = new Target()
+  const { outbox, warnings } = outboxOver(state, { rows })
+  await outbox.start()
+  commitWindow(state, 0, 1_000, ['a'])
+  await outbox.drained()
+  expect(rows.received).toHaveLength(1)
+  fence = 4
+  commitWindow(state, 0, 2_000, ['a'])
+  await outbox.drained()
+  expect(rows.received).toHaveLength(1)
+  expect(outbox.status()[0]).toMatchObject({ state: 'failed' })
+  expect(warnings.join()).toContain('taken over')
+})

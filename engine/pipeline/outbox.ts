@@ -23,7 +23,8 @@ export type { SinkMetrics, SinkStatus } from './sink-feeder.ts'
 /** How long a stop waits for sinks that do not answer; what they had in flight comes again at the next start. */
 const STOP_MS_MAX = 10_000
 
-export type OutboxReader = Pick<StateReader, 'entries' | 'progress' | 'groupKey' | 'sink'>
+export type OutboxReader = Pick<StateReader, 'entries' | 'progress' | 'groupKey' | 'sink'> &
+  Partial<Pick<StateReader, 'fence' | 'takeover'>>
 
 export interface OutboxPipeline {
   readonly id: number
@@ -121,6 +122,8 @@ function makeFeeder(
     remembered: () => readProgress(state.sink(id, sinkPlan.name), plan.name, sinkPlan.name),
     cursor,
     remember: (progress) => remember(id, sinkPlan.name, progress),
+    checkOwner: ownerCheck(state),
+    takeover: state.takeover?.() ?? 0,
     warn,
     metrics,
     clock: options.clock ?? systemClock,
@@ -129,6 +132,20 @@ function makeFeeder(
     prng: new Prng(fnv1a(name, 0, name.length)),
   })
   return feeder
+}
+
+/** A successor feeds the same targets: whoever was frozen and wakes up must not go on. */
+function ownerCheck(state: OutboxReader): () => void {
+  const fence = state.fence?.()
+  return () => {
+    const present = state.fence?.()
+    if (present === fence) return
+    throw new MillraceError(
+      'STORE_FENCED',
+      `another process has taken over the store (its token is ${present}, ours ${fence}); nothing more is sent. This ` +
+        'process must exit: look there for what started the other one.',
+    )
+  }
 }
 
 /** Labels of groups from the state store, of series from the log; queries use it too. */

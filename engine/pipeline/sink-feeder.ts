@@ -61,6 +61,9 @@ export interface FeederOptions {
   readonly remembered: () => SinkProgress | null
   readonly cursor: ResultCursor
   readonly remember: (progress: SinkProgress) => Promise<void>
+  /** Throws STORE_FENCED when a successor owns the store. */
+  readonly checkOwner: () => void
+  readonly takeover: number
   readonly warn: (error: MillraceError) => void
   readonly metrics: SinkMetrics
   readonly clock: Clock
@@ -107,6 +110,7 @@ export class SinkFeeder {
         warn(error)
       },
       signal: this.#stop.signal,
+      takeover: options.takeover,
     }
   }
 
@@ -186,6 +190,7 @@ export class SinkFeeder {
     const remembered = this.#options.remembered()
     const positions: SinkPositions = { ...cursor.oldest(), ...remembered?.positions }
     const progress: SinkProgress = { positions, token: remembered?.token ?? null }
+    this.#options.checkOwner()
     const start =
       sink.guarantee === 'transactional'
         ? await this.#retrying(() => sink.position(progress, (wanted) => cursor.from(wanted)))
@@ -244,6 +249,7 @@ export class SinkFeeder {
     const deadBefore = this.#deadLetters
     await this.#retrying(async () => {
       killPoint('sink-delivering')
+      this.#options.checkOwner()
       if (sink.guarantee === 'transactional') this.#token = await sink.write(records)
       else if (sink.guarantee === 'idempotent') await sink.upsert(records)
       else await sink.send(records)

@@ -23,6 +23,7 @@ const CRC_BYTES = 4
 const BOUND_CAPACITY = 8 * 1024
 
 const FENCE_KEY = Buffer.from('fence')
+const TAKEOVER_KEY = Buffer.from('takeover')
 
 /** What lmdb-js offers beyond its types, and this file alone uses. */
 interface Internals {
@@ -95,22 +96,23 @@ export class StoreEnv {
 
   /** The token of the store's present owner; 0: nobody has ever owned it. */
   fence(): number {
-    const bytes = this.get(this.meta, FENCE_KEY)
-    if (bytes === null) return 0
-    const fence = new DataView(bytes.buffer, bytes.byteOffset, bytes.length).getFloat64(0)
-    if (Number.isSafeInteger(fence) && fence > 0) return fence
-    throw new MillraceError(
-      'STORE_DAMAGED',
-      `the token of ${this.path} is damaged (${fence}). ${DAMAGE_REMEDY}`,
-    )
+    return this.#number(FENCE_KEY)
+  }
+
+  /** The token of the last owner that took over from one that may return; 0: there was none. */
+  takeover(): number {
+    return this.#number(TAKEOVER_KEY)
   }
 
   /** Inside a transaction: from here on `fence` owns this environment, and older writers are fenced. */
   takeFence(fence: number): void {
-    const bytes = new Uint8Array(8)
-    new DataView(bytes.buffer).setFloat64(0, fence)
-    this.put(this.meta, FENCE_KEY, bytes)
+    this.put(this.meta, FENCE_KEY, bytesOf(fence))
     this.#fence = fence
+  }
+
+  /** Inside a transaction. */
+  putTakeover(fence: number): void {
+    this.put(this.meta, TAKEOVER_KEY, bytesOf(fence))
   }
 
   /** Runs `body` on one snapshot, taken now and let go at its end. Inside a transaction it sees that transaction. */
@@ -246,6 +248,17 @@ export class StoreEnv {
     return combined(bound, crc32(key, start))
   }
 
+  #number(key: Uint8Array): number {
+    const bytes = this.get(this.meta, key)
+    if (bytes === null) return 0
+    const fence = new DataView(bytes.buffer, bytes.byteOffset, bytes.length).getFloat64(0)
+    if (Number.isSafeInteger(fence) && fence > 0) return fence
+    throw new MillraceError(
+      'STORE_DAMAGED',
+      `the token of ${this.path} is damaged (${fence}). ${DAMAGE_REMEDY}`,
+    )
+  }
+
   #checkOpen(): void {
     if (this.#closed !== null) throw new MillraceError('UNAVAILABLE', `the store in ${this.path} is closed`)
   }
@@ -311,6 +324,12 @@ function isOneByteOff(a: string, b: string): boolean {
   let different = 0
   for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) different++
   return different === 1
+}
+
+function bytesOf(number: number): Uint8Array {
+  const bytes = new Uint8Array(8)
+  new DataView(bytes.buffer).setFloat64(0, number)
+  return bytes
 }
 
 /** Opens the environment, or says why its file is none. `fence`: null for readers, who never write. */

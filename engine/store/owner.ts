@@ -52,18 +52,35 @@ export function isOwnerAlive(
   nowMs: number,
   startOf: ProcessStartOf,
 ): boolean {
-  const heartbeatIsFresh = Math.abs(nowMs - heartbeatMs) < OWNER_SILENT_MS
+  const fate = fateOf(owner, here, startOf)
+  if (fate === 'unknown') return Math.abs(nowMs - heartbeatMs) < OWNER_SILENT_MS
+  return fate === 'alive'
+}
+
+/** Of an owner that did not let go, and is taken over: it may wake up again, and go on with what it was about to do. */
+export function mayReturn(owner: OwnerRecord, here: OwnerRecord, startOf: ProcessStartOf): boolean {
+  // The same machine after a reboot: nothing is left of what ran before.
+  if (owner.hostname === here.hostname && owner.bootId !== here.bootId) return false
+  return fateOf(owner, here, startOf) === 'unknown'
+}
+
+/** What can be known of it without believing its heartbeat. */
+function fateOf(
+  owner: OwnerRecord,
+  here: OwnerRecord,
+  startOf: ProcessStartOf,
+): 'alive' | 'dead' | 'unknown' {
   const sameProcesses =
     owner.bootId === here.bootId &&
     owner.pidNamespace === here.pidNamespace &&
     // Without /proc the host's name is all there is to go by.
     (owner.bootId !== null || owner.hostname === here.hostname)
-  if (!sameProcesses) return heartbeatIsFresh
+  if (!sameProcesses) return 'unknown'
   const start = startOf(owner.pid)
-  if (start === undefined) return false
-  // The pid exists, but nothing tells whether it is the same process: believe the heartbeat.
-  if (start === null || owner.processStart === null) return heartbeatIsFresh
-  return start === owner.processStart
+  if (start === undefined) return 'dead'
+  // The pid exists, but nothing tells whether it is the same process, or whether it runs.
+  if (start === null || owner.processStart === null) return 'unknown'
+  return start === owner.processStart ? 'alive' : 'dead'
 }
 
 /** Start time of a live process; null: it is stopped. A zombie has stopped running: it owns nothing. */

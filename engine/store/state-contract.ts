@@ -136,5 +136,9 @@ export interface StateReader {
   sinks(pipelineId: number): readonly { readonly sink: string; readonly json: string }[]
   /** In offset order. */
   deadLetters(pipelineId: number, partition: number): readonly DeadLetter[]
+  /** The token of the store's present owner. */
+  fence(): number
+  /** The token of the last owner that took over from one that may return; 0: there was none. */
+  takeover(): number
   close(): Promise<void>
 }

@@ -142,6 +142,14 @@ export class LmdbStateReader implements StateReader {
     })
   }
 
+  fence(): number {
+    return this.#tables.env.fence()
+  }
+
+  takeover(): number {
+    return this.#tables.env.takeover()
+  }
+
   close(): Promise<void> {
     return this.#tables.env.close()
   }

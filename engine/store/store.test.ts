@@ -19,11 +19,11 @@ import { ManualClock } from '../util/clock.ts'
 import { networkFileSystem } from './directory.ts'
 import { openEnv, type Table } from './env.ts'
 import { openLogWriter } from './log-store.ts'
-import { OWNER_SILENT_MS, thisProcess, writeHeartbeat } from './owner.ts'
+import { OWNER_SILENT_MS, type OwnerRecord, thisProcess, writeHeartbeat } from './owner.ts'
 import { emptyFile } from './page-layout.ts'
 import { sealJson, unsealJson } from './sealed.ts'
 import type { StateTransaction } from './state-contract.ts'
-import { openStateWriter } from './state-store.ts'
+import { openStateReader, openStateWriter } from './state-store.ts'
 import { openStore } from './store.ts'
 
 let base: string
@@ -108,6 +108,33 @@ describe('opening', () => {
     const commit = (): void => state.transaction((txn) => txn.putSink(0, 's', '{}'))
     expect(commit).toThrow(expect.objectContaining({ code: 'STORE_FENCED' }))
     for (const open of [writer, state, zombie, log, heir]) await open.close()
+  })
+
+  test('a takeover from an owner that may return is remembered; after a close or a death there is none', async () => {
+    const clock = new ManualClock(1_000_000)
+    const takeoverAfter = async (change: Partial<OwnerRecord> | null): Promise<[number, number]> => {
+      const before = await openStore({ dir, clock })
+      const log = openEnv(join(dir, 'log'), null)
+      if (change === null) await before.close()
+      else {
+        const owner = { ...thisProcess(clock.nowMs()), ...change }
+        log.transaction(() => log.put(log.meta, Buffer.from('owner'), sealJson(owner)))
+      }
+      clock.advance(OWNER_SILENT_MS)
+      const heir = await openStore({ dir, clock })
+      const state = openStateReader({ dir })
+      const takeover = state.takeover()
+      for (const open of [before, log, state, heir]) await open.close()
+      return [takeover, heir.fence]
+    }
+    expect((await takeoverAfter(null))[0]).toBe(0)
+    expect((await takeoverAfter({ processStart: 'another' }))[0]).toBe(0)
+    const [takeover, fence] = await takeoverAfter({ pidNamespace: 'pid:[elsewhere]', hostname: 'elsewhere' })
+    expect(takeover).toBe(fence)
+    // It may still return, whoever comes after.
+    expect((await takeoverAfter(null))[0]).toBe(fence)
+    // A reboot of this machine has ended everything; the one elsewhere may still return.
+    expect((await takeoverAfter({ bootId: 'before' }))[0]).toBe(fence)
   })
 
   test('after kill -9 of its owner the store opens at once', async () => {

@@ -15,6 +15,7 @@ import { LOG_FOLDER } from './log-store.ts'
 import { LogTables, TAIL_APPENDED, TAIL_END, TAIL_STRIDE } from './log-tables.ts'
 import {
   isOwnerAlive,
+  mayReturn,
   type OwnerRecord,
   processStartOf,
   readHeartbeat,
@@ -220,6 +221,9 @@ function claimLog(log: StoreEnv, dir: string, here: OwnerRecord, clock: Clock): 
       }
     }
     const fence = log.fence() + 1
+    const before = bytes === null ? null : unsealJson<OwnerRecord>(bytes, () => `the owner record of ${dir}`)
+    // In this very transaction: whoever comes after us finds our record there, and not the one that may return.
+    if (before !== null && mayReturn(before, here, processStartOf)) log.putTakeover(fence)
     log.put(log.meta, OWNER_KEY, sealJson(here))
     log.takeFence(fence)
     return { fence, lastHeartbeatMs: heartbeat?.heartbeatMs ?? Number.NEGATIVE_INFINITY }
@@ -230,7 +234,11 @@ function claimLog(log: StoreEnv, dir: string, here: OwnerRecord, clock: Clock): 
 function takeFences(log: StoreEnv, state: StoreEnv, claimed: number): number {
   const fence = Math.max(claimed, state.fence() + 1)
   if (fence > claimed) log.transaction(() => log.takeFence(fence))
-  state.transaction(() => state.takeFence(fence))
+  const takeover = log.takeover()
+  state.transaction(() => {
+    state.takeFence(fence)
+    if (takeover !== state.takeover()) state.putTakeover(takeover)
+  })
   return fence
 }
 

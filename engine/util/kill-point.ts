@@ -72,6 +72,9 @@ export type KillPoint = (typeof KILL_POINTS)[number]
 
 export const KILL_AT_VARIABLE = 'MILLRACE_TEST_KILL_AT'
 
+/** How long a thread waits at its place for the stop to reach it. */
+const STOPPED_MS_MAX = 3_000
+
 interface Armed {
   readonly name: string
   readonly signal: 'SIGKILL' | 'SIGSTOP'
@@ -83,8 +86,9 @@ const armed: Armed | null = armedBy(process.env[KILL_AT_VARIABLE])
 export function killPoint(name: KillPoint): void {
   if (armed === null) return
   if (armed.name !== name || --armed.hitsLeft !== 0) return
-  // Works on worker threads too, and returns on none of them.
   process.kill(process.pid, armed.signal)
+  // SIGKILL takes this thread before it goes on. SIGSTOP may be taken by another thread first, when that gets its turn.
+  if (armed.signal === 'SIGSTOP') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, STOPPED_MS_MAX)
 }
 
 function armedBy(written: string | undefined): Armed | null {

@@ -5,6 +5,7 @@ import {
   readFile,
   rename,
   rm,
+  stat,
   symlink,
   truncate,
   writeFile,
@@ -51,8 +52,8 @@ afterEach(async () => {
   await rm(place, { recursive: true })
 })
 
-async function openSink(openFile?: typeof open): Promise<TransactionalSink> {
-  const sink = await openNdjsonFile(path, testContext(), openFile)
+async function openSink(openFile?: typeof open, takeover = 0): Promise<TransactionalSink> {
+  const sink = await openNdjsonFile(path, { ...testContext(), takeover }, openFile)
   opened.push(sink)
   return sink
 }
@@ -311,5 +312,44 @@ describe('the place', () => {
     expect(ndjsonFilePlugin.options.parse({ paht: 'x' }, 'p.sinks[0]', faults)).toBeUndefined()
     expect(faults.map(({ place: where }) => where)).toEqual(['p.sinks[0].paht', 'p.sinks[0].path'])
     expect(ndjsonFilePlugin.options.parse({ path: 'out.ndjson' }, 'p', [])).toEqual({ path: 'out.ndjson' })
+  })
+})
+
+describe('a takeover from a process that may wake up', () => {
+  test('its unfinished write no longer reaches the file', async () => {
+    const progress = await writeHead()
+    // Frozen with the file open, about to write at what was its end.
+    const frozen = await open(path, 'r+')
+    const frozenAt = (await frozen.stat()).size
+    const heir = await openSink(undefined, 7)
+    const start = await heir.position(progress, expectedFrom)
+    const token = await heir.write(TAIL)
+    await frozen.write(Buffer.from('x'.repeat(200)), 0, 200, frozenAt)
+    await frozen.truncate(10)
+    await frozen.close()
+    expect(await readFile(path)).toEqual(bytesOf(RECORDS))
+    await heir.close()
+    // Later starts find the file where it is, and leave it there.
+    const inode = (await stat(path)).ino
+    const next = await openSink(undefined, 7)
+    const resumed = after(start, TAIL, token)
+    const { positions } = await next.position(resumed, expectedFrom)
+    expect(positions).toEqual(resumed.positions)
+    expect((await stat(path)).ino).toBe(inode)
+  })
+
+  test('a crash while it is moved leaves the old file in its place', async () => {
+    const progress = await writeHead()
+    const failing: typeof open = (at, ...rest) => {
+      if (String(at).endsWith('.taking-over')) throw new Error('crash')
+      return open(at, ...rest)
+    }
+    const broken = await openSink(failing, 7)
+    await expect(broken.position(progress, expectedFrom)).rejects.toThrow(/crash/)
+    expect(await readFile(path)).toEqual(bytesOf(HEAD))
+    const next = await openSink(undefined, 7)
+    await next.position(progress, expectedFrom)
+    await next.write(TAIL)
+    expect(await readFile(path)).toEqual(bytesOf(RECORDS))
   })
 })

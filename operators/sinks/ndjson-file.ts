@@ -6,7 +6,7 @@
  * never overwritten. One process and one sink may write a file; a second writer is noticed and refused.
  */
 import { constants } from 'node:fs'
-import { type FileHandle, open as openFile, stat } from 'node:fs/promises'
+import { copyFile, type FileHandle, open as openFile, rename, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { type OptionInputOf, type OptionsOf, optionSpec, text } from '../../engine/config/options.ts'
@@ -58,6 +58,8 @@ interface FileToken {
   readonly path: string
   readonly lengthBytes: number
   readonly crc32: number
+  /** The takeover after which the file was moved out of reach; not there: none. */
+  readonly takeover?: number
 }
 
 /** `open` is for tests that let a disk fail. */
@@ -75,6 +77,7 @@ class NdjsonFile implements TransactionalSink {
   readonly guarantee = 'transactional'
   readonly #path: string
   readonly #name: string
+  readonly #takeover: number
   readonly #open: typeof openFile
   #file: FileHandle | null = null
   /** All bytes before it are the stream's, and on disk. */
@@ -86,6 +89,7 @@ class NdjsonFile implements TransactionalSink {
   constructor(path: string, context: SinkContext, open: typeof openFile) {
     this.#path = path
     this.#name = `Sink ${context.pipeline}/${context.sink}`
+    this.#takeover = context.takeover ?? 0
     this.#open = open
   }
 
@@ -113,6 +117,7 @@ class NdjsonFile implements TransactionalSink {
         const found = sizeBytes === null ? 'it is gone' : `it has ${sizeBytes} bytes`
         throw this.#refusal(`${found}, ${token.lengthBytes} were written`, REMEDY_CHANGED)
       }
+      if (sizeBytes !== null && (token.takeover ?? 0) !== this.#takeover) await this.#moveOutOfReach()
       const file = await this.#open(this.#path, constants.O_RDWR | constants.O_CREAT, 0o644)
       this.#file = file
       if (sizeBytes === null) await syncDirectory(dirname(this.#path))
@@ -184,6 +189,23 @@ class NdjsonFile implements TransactionalSink {
     )
   }
 
+  /**
+   * A frozen process that wakes up finishes the write it was about to make, whatever has become of the file: its
+   * descriptor must no longer lead to it. So the file is replaced by its copy; the old one loses its name.
+   */
+  async #moveOutOfReach(): Promise<void> {
+    const copy = `${this.#path}.taking-over`
+    await copyFile(this.#path, copy, constants.COPYFILE_FICLONE)
+    const file = await this.#open(copy, constants.O_RDWR)
+    try {
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+    await rename(copy, this.#path)
+    await syncDirectory(dirname(this.#path))
+  }
+
   /** Nobody else wrote, cut, moved or replaced the file since our last write. */
   async #checkUnchanged(file: FileHandle): Promise<void> {
     const [held, named] = await Promise.all([file.stat(), this.#stat()])
@@ -207,7 +229,8 @@ class NdjsonFile implements TransactionalSink {
   }
 
   #token(): FileToken {
-    return { path: this.#path, lengthBytes: this.#lengthBytes, crc32: crc32(this.#checked) }
+    const token = { path: this.#path, lengthBytes: this.#lengthBytes, crc32: crc32(this.#checked) }
+    return this.#takeover === 0 ? token : { ...token, takeover: this.#takeover }
   }
 
   #tokenOf(token: unknown): FileToken {

@@ -78,9 +78,22 @@ export class Feeder {
   #refused: string | null = null
   #lanes: Promise<void>[] = []
 
-  constructor(seed: number, pauseMs: number) {
+  /** `firstBody`: those before it are another feeder's. */
+  constructor(seed: number, pauseMs: number, firstBody = 0) {
     this.#seed = seed
     this.#pauseMs = pauseMs
+    for (let index = 0; index < firstBody; index++) {
+      this.sends.push(0)
+      this.acks.push(0)
+    }
+  }
+
+  /** Counts what another feeder sent and was told. */
+  join(other: Feeder): void {
+    for (const [index, sends] of other.sends.entries()) {
+      this.sends[index] = (this.sends[index] ?? 0) + sends
+      this.acks[index] = (this.acks[index] ?? 0) + (other.acks[index] ?? 0)
+    }
   }
 
   get bodies(): number {

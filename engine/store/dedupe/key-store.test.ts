@@ -5,8 +5,10 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { KeyHash, Receipt } from '../../contract/idempotency.ts'
+import { openEnv } from '../env.ts'
+import { KeyBuffer } from '../keys.ts'
 import type { LogWriter } from '../log-contract.ts'
-import { openLogWriter } from '../log-store.ts'
+import { LOG_FOLDER, openLogWriter } from '../log-store.ts'
 import { openStore, type Store } from '../store.ts'
 import type { Dedupe, DedupeOptions } from './dedupe.ts'
 import { GENERATIONS } from './key-store.ts'
@@ -245,4 +247,29 @@ test('a transaction that throws leaves nothing, and what was remembered in it ca
   expect(dedupe.keys.find(hashOf(2))).toBeNull()
   expect(dedupe.keys.find(hashOf(1))).toEqual(receiptOf(1))
   expect(writer.openDedupe(OPTIONS).keys.count).toBe(1)
+})
+
+test('a damaged or missing block is a refusal that names it, not a key forgotten', async () => {
+  const dedupe = writer.openDedupe(OPTIONS)
+  dedupe.keys.advance(10_000)
+  for (let key = 0; key < 3 * BLOCK_ENTRIES; key++)
+    dedupe.keys.add({ a: key, b: 0, c: 0, d: 0 }, receiptOf(key))
+  commit(dedupe)
+  const env = openEnv(join(dir, LOG_FOLDER), store.fence)
+  const table = env.table('keys')
+  const row = new KeyBuffer().start().u64(10_000).u32(1).copy()
+  const good = env.get(table, row)!
+  const bad = good.slice()
+  bad[2_000]! ^= 1
+  env.transaction(() => env.put(table, row, bad))
+  const named = /block 1 of the idempotency keys of generation 10000 in the log is damaged/
+  expect(() => writer.openDedupe(OPTIONS)).toThrow(named)
+  expect(() => dedupe.keys.find({ a: BLOCK_ENTRIES, b: 0, c: 0, d: 0 })).toThrow(named)
+  env.transaction(() => {
+    env.remove(table, row)
+  })
+  expect(() => writer.openDedupe(OPTIONS)).toThrow(named)
+  env.transaction(() => env.put(table, row, good))
+  expect(writer.openDedupe(OPTIONS).keys.count).toBe(3 * BLOCK_ENTRIES)
+  await env.close()
 })

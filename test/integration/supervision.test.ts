@@ -10,6 +10,7 @@ import { Prng } from '../../engine/util/prng.ts'
 import type { FaultOrder } from '../../workers/fault-hook.ts'
 import {
   json,
+  launch,
   type Row,
   type Running,
   results,
@@ -283,9 +284,14 @@ test('a batch whose results are committed is never skipped: a replay that fails 
   const rows = byStream(await complete(first.node.url, 'cpu'))
   expect(await first.node.kill('SIGKILL')).toBe('SIGKILL')
   const standing = first.order({ how: 'throw', pipeline: 'cpu' }, true)
-  const second = await faulty(args, first)
-  expect(await second.node.exited).toBe(1)
-  expect(second.node.text()).toMatch(
+  // It may end before it listens.
+  process.env.MILLRACE_FAULT_DIR = join(first.dir, 'faults')
+  const file = join(first.dir, 'pipeline.mjs')
+  const data = join(first.dir, 'data')
+  const second = launch(['run', file, '--data', data, '--shards', '2', '--port', '0', ...args], cleanups)
+  delete process.env.MILLRACE_FAULT_DIR
+  expect(await second.exited).toBe(1)
+  expect(second.text()).toMatch(
     /failed 2 times, over pipeline "cpu", partition \d, offset 0, which cannot be skipped: results up to offset \d+ are committed/,
   )
   rmSync(standing)

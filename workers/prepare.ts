@@ -15,6 +15,8 @@ import { openLogWriter } from '../engine/store/log-store.ts'
 import type { PipelineRecord, StateTransaction } from '../engine/store/state-contract.ts'
 import { openStateWriter } from '../engine/store/state-store.ts'
 
+import { checkRetained } from './retained.ts'
+
 /** The topic that `/write` uses when a request names none. */
 export const DEFAULT_TOPIC = 'metrics'
 
@@ -35,7 +37,9 @@ export async function prepareStore(options: {
   const declared = [...new Map(plans.map(({ topic }) => [topic.name, topic])).values()]
   const topics = layOutTopics(await prepareTopics(dir, fence, declared, options.defaultPartitions))
   const records = await preparePipelines(dir, fence, plans, topics, options.resetState)
-  return { topics, pipelines: layOutPipelines(records, topics) }
+  const pipelines = layOutPipelines(records, topics)
+  await checkRetained(dir, pipelines)
+  return { topics, pipelines }
 }
 
 async function prepareTopics(

@@ -105,6 +105,8 @@ class ShardThread {
   run(): void {
     for (const seat of this.#seats) this.#publishSeat(seat)
     this.#publishDeadlines()
+    // Before a new pipeline's first results: where they began must be known, and kept, from then on.
+    this.#checkpoint()
     for (;;) {
       const ending = this.#board.phase >= PHASE_SHARDS_END
       this.#endsSeen.set(this.#board.logEnd)

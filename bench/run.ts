@@ -12,6 +12,7 @@ const BENCHES: Readonly<Record<string, () => Promise<{ bench: BenchModule }>>> =
   'ring-window': () => import('./ring-window.ts'),
   'log-append': () => import('./log-append.ts'),
   'end-to-end': () => import('./end-to-end.ts'),
+  replay: () => import('./replay.ts'),
   'ring-transfer': () => import('./ring-transfer.ts'),
   detectors: () => import('./detectors.ts'),
 }

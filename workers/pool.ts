@@ -10,7 +10,7 @@ import { assert } from '../engine/util/assert.ts'
 import type { TaskEnd } from './entry.ts'
 import { wireOf } from './wire-error.ts'
 
-export type Role = 'logWriter' | 'shard' | 'committer' | 'sinks'
+export type Role = 'logWriter' | 'shard' | 'committer' | 'sinks' | 'replay'
 
 export class ThreadPool {
   readonly #pool: Piscina

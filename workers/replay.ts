@@ -4,22 +4,14 @@
  * own order. Reads the log only, so the node that owns it goes on undisturbed; a later retention may overtake a replay that
  * began at the oldest record, which is then refused by name.
  */
-import {
-  createReadStream,
-  createWriteStream,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  renameSync,
-  rmdirSync,
-  rmSync,
-} from 'node:fs'
+import { createReadStream, createWriteStream, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs'
 import { open } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { pipeline as pipe } from 'node:stream/promises'
 import { type Fault, MillraceError } from '../engine/contract/errors.ts'
 import type { PipelinePlan } from '../engine/contract/plan.ts'
 import { type PartitionRange, type ReplayPoint, replayRanges } from '../engine/pipeline/replay-range.ts'
+import { checkFree, PARTIAL_SUFFIX, publish, syncFile } from '../engine/store/copy.ts'
 import type { LogReader, LogTopic } from '../engine/store/log-contract.ts'
 import { openLogReader } from '../engine/store/log-store.ts'
 import { storeAt } from '../engine/store/place.ts'
@@ -63,8 +55,8 @@ export async function replay(options: ReplayOptions): Promise<ReplayReport | nul
   const { plans, threads, signal } = options
   const dir = storeAt(options.dir)
   const into = options.into === null ? null : resolve(options.into)
-  const partial = into === null ? null : `${into}.partial`
-  if (into !== null && partial !== null) checkTarget(into, partial)
+  const partial = into === null ? null : `${into}${PARTIAL_SUFFIX}`
+  if (into !== null && partial !== null) checkFree(into, '--into')
   const topics = await resolveTopics(dir, options)
   const jobs = jobsOf(topics, plans)
   const rows = jobs.reduce((sum, job) => sum + job.plans.length, 0)
@@ -78,19 +70,12 @@ export async function replay(options: ReplayOptions): Promise<ReplayReport | nul
     const report = reportOf(topics, plans, jobs, board)
     if (into === null || partial === null || partsDir === null) return { into: null, files: [], ...report }
     const names = await joinParts(partial, partsDir, plans)
-    await publish(partial, partsDir, into)
+    rmSync(partsDir, { recursive: true })
+    await publish(partial, into)
     return { into, files: names.map((name) => join(into, name)), ...report }
   } finally {
     if (partial !== null) rmSync(partial, { recursive: true, force: true })
   }
-}
-
-async function publish(partial: string, partsDir: string, into: string): Promise<void> {
-  rmSync(partsDir, { recursive: true })
-  await syncDirectory(partial)
-  if (existsSync(into)) rmdirSync(into)
-  renameSync(partial, into)
-  await syncDirectory(dirname(into))
 }
 
 interface ReplayTopic {
@@ -215,9 +200,7 @@ async function joinParts(
         isFirst = false
       }
     }
-    const written = await open(file, 'r+')
-    await written.datasync()
-    await written.close()
+    await syncFile(file)
     names.push(name)
   }
   return names
@@ -247,25 +230,4 @@ function reportOf(
 
 function noTotals(): ReplayTotals {
   return { in: 0, windowed: 0, filtered: 0, late: 0, nonFinite: 0, results: 0, alerts: 0, lateRows: 0 }
-}
-
-function checkTarget(into: string, partial: string): void {
-  const taken = existsSync(partial) ? partial : existsSync(into) && readdirSync(into).length > 0 ? into : null
-  if (taken === null) return
-  const remedy =
-    taken === partial
-      ? 'A replay that was killed left it behind, or one is running: remove it, or name another directory.'
-      : 'Name a directory that is empty or not there.'
-  throw MillraceError.ofFaults('INPUT_INVALID', 'the replay has no place for its files', [
-    { place: '--into', value: taken, problem: 'is not empty', remedy },
-  ])
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, 'r')
-  try {
-    await directory.sync()
-  } finally {
-    await directory.close()
-  }
 }

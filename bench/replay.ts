@@ -24,7 +24,7 @@ import { openScratch } from './lib/scratch.ts'
 
 const PARTITIONS = 16
 const SERIES = 1_000
-const SCRAPES = 12_000
+const SCRAPES = 24_000
 const SMOKE_SCRAPES = 120
 const SCRAPE_MS = 1_000
 const WINDOW_MS = 60_000

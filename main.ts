@@ -3,6 +3,7 @@
  * The command `millrace`: joins the command line to this process, its signals and its output, and to the node. The only
  * place that ends the process. Threads and plug-ins are loaded when a command needs them.
  */
+import { isatty } from 'node:tty'
 import { dispatch } from './cli/dispatch.ts'
 import { EXIT_SIGNALLED, type Shell, type StopSignal } from './cli/shell.ts'
 import { systemClock } from './engine/util/clock.ts'
@@ -26,6 +27,7 @@ const shell: Shell = {
   get stdin() {
     return process.stdin
   },
+  stdinIsTerminal: isatty(0),
   // Only a command that can stop cleanly takes signals over; the others die of them.
   get stopped() {
     stopped ??= firstSignal()

@@ -15,6 +15,7 @@ const BENCHES: Readonly<Record<string, () => Promise<{ bench: BenchModule }>>> =
   'log-append': () => import('./log-append.ts'),
   'end-to-end': () => import('./end-to-end.ts'),
   dedupe: () => import('./dedupe.ts'),
+  replay: () => import('./replay.ts'),
   'ring-transfer': () => import('./ring-transfer.ts'),
   detectors: () => import('./detectors.ts'),
 }

@@ -101,6 +101,12 @@ export function settingFlags(): ArgsDef {
   return flags
 }
 
+/** Some of them, by their flags' names. */
+export function someSettingFlags(...names: readonly string[]): ArgsDef {
+  const all = settingFlags()
+  return Object.fromEntries(names.map((name) => [name, all[name]!]))
+}
+
 /** `whole number at least 1` is a number, `size, a power of two` a size. */
 function hintFor(type: string): string {
   return /^whole number/.test(type) ? 'number' : type.replace(/[ ,].*/, '')

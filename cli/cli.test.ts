@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -7,6 +7,8 @@ import type { Node, RunSummary } from '../engine/contract/node.ts'
 import type { Queries } from '../engine/contract/queries.ts'
 import { seriesText } from '../engine/series/series-key.ts'
 import { SeriesTable } from '../engine/series/series-table.ts'
+import { openStateWriter } from '../engine/store/state-store.ts'
+import { openStore } from '../engine/store/store.ts'
 import { systemClock } from '../engine/util/clock.ts'
 import { registry } from '../operators/registry.ts'
 import { dispatch } from './dispatch.ts'
@@ -48,6 +50,8 @@ interface Ran {
 
 interface World {
   readonly stdin?: readonly string[]
+  /** Somebody is at the keyboard. */
+  readonly isTerminal?: boolean
   /** stdin stays open after its last chunk. */
   readonly stdinStays?: boolean
   readonly stopAfterMs?: number
@@ -94,6 +98,7 @@ async function millrace(words: string, world: World = {}): Promise<Ran> {
     },
     errIsTerminal: false,
     stdin: chunks(world),
+    stdinIsTerminal: world.isTerminal === true,
     stopped: new Promise<StopSignal>((stop) => {
       if (world.stopAfterMs !== undefined) setTimeout(() => stop('SIGINT'), world.stopAfterMs)
     }),
@@ -149,6 +154,15 @@ describe('millrace', () => {
     ['run data.csv', 'no pipeline is named'],
     ['check', 'no pipeline is named'],
     ['demo x', 'is not expected'],
+    ['verify x', 'is not expected'],
+    ['verify --data nowhere', 'there is no such directory'],
+    ['verfy', 'Did you mean "verify"?'],
+    ['backup', 'name one directory'],
+    ['restore', 'name one backup'],
+    ['reset', 'either --pipeline NAME or --all'],
+    ['reset --all --pipeline x', 'either --pipeline NAME or --all'],
+    ['replay', 'no pipeline is named'],
+    ['replay p.ts --form -1h', 'Did you mean --from?'],
   ])('%j is a usage error', async (words, message) => {
     const { code, err, started } = await millrace(words)
     expect([code, started]).toEqual([2, []])
@@ -375,5 +389,56 @@ describe('millrace demo', () => {
     expect([code, closed]).toEqual([0, 1])
     expect(out).toContain("curl -s 'http://127.0.0.1:1/api/v1/results?pipeline=host-usage")
     expect(samples.some((sample) => sample.startsWith('host_memory_used_ratio{host='))).toBe(true)
+  })
+})
+
+describe('millrace replay', () => {
+  test('names every fault of what was asked for', async () => {
+    file('p.ts', PIPELINE)
+    const { code, err } = await millrace('replay p.ts --from yesterday --to 2026 --threads 0 --data nowhere')
+    expect(code).toBe(1)
+    expect(err).toContain('--from: is neither a time nor an offset (got "yesterday")')
+    expect(err).toContain('--threads: is no number of threads (got "0")')
+    expect((await millrace('replay p.ts --from 20 --to 10')).err).toContain('--to: is not after --from')
+    expect((await millrace('replay p.ts --from -1h --to -2h')).err).toContain('--to: is not after --from')
+  })
+})
+
+describe('millrace reset', () => {
+  const data = (): string => join(dir, 'data')
+
+  async function fill(): Promise<void> {
+    const store = await openStore({ dir: data() })
+    const state = openStateWriter({ dir: data(), fence: store.fence })
+    state.transaction((txn) => {
+      txn.putPipeline({ name: 'cpu', topicId: 0, topic: 'metrics', planHash: 'h', planJson: '{}' })
+      txn.putSink(0, 'file', '{}')
+    })
+    await state.close()
+    await store.close()
+  }
+
+  test('shows what would go, and without an answer deletes nothing', async () => {
+    await fill()
+    const words = `reset --pipeline cpu --data ${data()}`
+    const nobody = await millrace(words)
+    expect([nobody.code, nobody.err]).toEqual([
+      1,
+      expect.stringContaining('pipeline cpu: state and results, 1 rows'),
+    ])
+    expect(nobody.err).toContain('add --yes')
+    const no = await millrace(words, { isTerminal: true, stdin: ['no\n'] })
+    expect([no.code, no.err]).toEqual([1, expect.stringContaining('Nothing was deleted')])
+    const yes = await millrace(words, { isTerminal: true, stdin: ['yes\n'] })
+    expect([yes.code, yes.err]).toEqual([0, expect.stringContaining('deleted\n')])
+    expect((await millrace(`${words} --yes`)).err).toContain('holds no such pipeline')
+  })
+
+  test('prints what it deleted as JSON', async () => {
+    await fill()
+    const { code, out } = await millrace(`reset --all --yes --json --data ${data()}`)
+    expect(code).toBe(0)
+    expect(JSON.parse(out)).toMatchObject({ dir: data(), all: true, pipelines: [{ name: 'cpu' }] })
+    expect(existsSync(data())).toBe(false)
   })
 })

@@ -33,6 +33,31 @@ const COMMANDS: Readonly<Record<string, Listed>> = {
     positionals: 'PIPELINE...',
     load: async () => (await import('./check.ts')).check,
   },
+  verify: {
+    summary: 'check every checksum and invariant of a store',
+    positionals: '',
+    load: async () => (await import('./verify.ts')).verify,
+  },
+  backup: {
+    summary: 'copy a store, also while a node runs on it',
+    positionals: 'DIR',
+    load: async () => (await import('./backup.ts')).backup,
+  },
+  restore: {
+    summary: 'make a store from a backup',
+    positionals: 'BACKUP',
+    load: async () => (await import('./restore.ts')).restore,
+  },
+  reset: {
+    summary: 'delete what pipelines have made, or a whole store',
+    positionals: '',
+    load: async () => (await import('./reset.ts')).reset,
+  },
+  replay: {
+    summary: 'compute pipelines again over the stored log',
+    positionals: 'PIPELINE...',
+    load: async () => (await import('./replay.ts')).replayCommand,
+  },
 }
 
 export async function dispatch(words: readonly string[], shell: Shell): Promise<number> {
@@ -120,6 +145,8 @@ EXAMPLES
   millrace run pipeline.ts
   millrace run pipeline.ts data.csv --time ts --value v --labels host,region
   millrace check pipeline.ts
+  millrace replay pipeline.ts --from -24h --into yesterday
+  millrace backup /backups/monday
 
 Exit codes: 0 done, or stopped by a signal while listening; 1 failed; 2 the command line is not understood;
 130, 143 a run over files was broken off by SIGINT, SIGTERM.

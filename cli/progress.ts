@@ -18,9 +18,15 @@ export function showProgress(
   state: FeedProgress,
 ): Progress {
   const startMs = shell.clock.monotonicMs()
+  return showLine(shell, () => progressText(state, shell.clock.monotonicMs() - startMs))
+}
+
+/** Any line of that kind; an empty one is not shown. */
+export function showLine(shell: Pick<Shell, 'err' | 'errIsTerminal'>, line: () => string): Progress {
   let shown = 0
   const show = (): void => {
-    const text = progressText(state, shell.clock.monotonicMs() - startMs)
+    const text = line()
+    if (text === '') return
     if (!shell.errIsTerminal) {
       shell.err(`${text}\n`)
       return
@@ -65,7 +71,7 @@ export function rateText(perSecond: number): string {
   return perSecond.toFixed(0)
 }
 
-function bytesText(bytes: number): string {
+export function bytesText(bytes: number): string {
   return bytes >= 1e9 ? `${(bytes / 1e9).toFixed(2)} GB` : `${(bytes / 1e6).toFixed(1)} MB`
 }
 

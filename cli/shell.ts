@@ -39,6 +39,8 @@ export interface Shell {
   /** Whether `err` goes to a terminal, whose lines can be written over. */
   readonly errIsTerminal: boolean
   readonly stdin: AsyncIterable<Uint8Array>
+  /** Whether somebody is there to answer a question. */
+  readonly stdinIsTerminal: boolean
   /** The first signal to stop. The second ends the process at once. */
   readonly stopped: Promise<StopSignal>
   /** Loaded on first use: `check` and `--help` start no threads. */

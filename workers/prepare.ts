@@ -16,6 +16,8 @@ import type { PipelineRecord, StateTransaction } from '../engine/store/state-con
 import { openStateWriter } from '../engine/store/state-store.ts'
 import { killPoint } from '../engine/util/kill-point.ts'
 
+import { checkRetained } from './retained.ts'
+
 /** The topic that `/write` uses when a request names none. */
 export const DEFAULT_TOPIC = 'metrics'
 
@@ -37,7 +39,9 @@ export async function prepareStore(options: {
   const topics = layOutTopics(await prepareTopics(dir, fence, declared, options.defaultPartitions))
   const records = await preparePipelines(dir, fence, plans, topics, options.resetState)
   killPoint('pipelines-made')
-  return { topics, pipelines: layOutPipelines(records, topics) }
+  const pipelines = layOutPipelines(records, topics)
+  await checkRetained(dir, pipelines)
+  return { topics, pipelines }
 }
 
 async function prepareTopics(

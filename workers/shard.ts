@@ -137,6 +137,8 @@ export class ShardThread {
     this.#activity.started()
     for (const seat of this.#seats) this.#publishSeat(seat)
     this.#publishDeadlines()
+    // Before a new pipeline's first results: where they began must be known, and kept, from then on.
+    this.#checkpoint()
   }
 
   /** Once round the loop; false: it was the last time. Waits in its bell only, and for room in its ring. */

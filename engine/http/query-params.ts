@@ -3,7 +3,7 @@
  * found, and all are told at once. Times are epoch milliseconds, ISO 8601, or how long ago: `-15m`.
  */
 import { knownRemedy } from '../config/did-you-mean.ts'
-import { readDurationMs } from '../config/units.ts'
+import { readTimeMs, TIME_ALLOWED } from '../config/times.ts'
 import type { AlertState } from '../contract/alert.ts'
 import type { Fault } from '../contract/errors.ts'
 import { QUERY_ROWS_DEFAULT, QUERY_ROWS_MAX } from '../contract/queries.ts'
@@ -11,8 +11,7 @@ import type { Labels } from '../contract/samples.ts'
 
 const ALERT_STATES: readonly AlertState[] = ['pending', 'firing', 'resolved']
 const GROUP_PREFIX = 'group.'
-const TIME_REMEDY =
-  'Give epoch milliseconds, a date such as "2026-01-31T12:00:00Z", or how long ago, such as "-15m".'
+const TIME_REMEDY = `Give ${TIME_ALLOWED}.`
 
 export class QueryParams {
   readonly faults: Fault[] = []
@@ -42,7 +41,7 @@ export class QueryParams {
   timeMs(name: string): number | undefined {
     const value = this.text(name)
     if (value === undefined) return undefined
-    const ms = this.#readTimeMs(value)
+    const ms = readTimeMs(value, this.#nowMs)
     if (ms === null) this.#fault(name, value, 'is not a time', TIME_REMEDY)
     return ms ?? undefined
   }
@@ -85,18 +84,6 @@ export class QueryParams {
       this.#fault(name, this.#search.get(name), 'is not a parameter here', knownRemedy(name, this.#known))
     }
     return this.faults
-  }
-
-  #readTimeMs(value: string): number | null {
-    if (/^\d+(\.\d+)?$/.test(value)) return Number(value)
-    if (value.startsWith('-')) {
-      const reading = readDurationMs(value.slice(1))
-      return 'value' in reading ? this.#nowMs - reading.value : null
-    }
-    // Without a zone a date would mean the server's, which the asker may not know.
-    if (!/^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2}))?$/.test(value)) return null
-    const ms = Date.parse(value)
-    return Number.isNaN(ms) ? null : ms
   }
 
   #fault(place: string, value: unknown, problem: string, remedy: string): void {

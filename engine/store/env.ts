@@ -232,6 +232,25 @@ export class StoreEnv {
     }
   }
 
+  /**
+   * LMDB's own hot copy of one snapshot to `path`/data.mdb, on a thread of its own, while others write. Not synced. `path`
+   * exists. The snapshot pins its pages until the copy is done.
+   */
+  async copyTo(path: string): Promise<void> {
+    this.#checkOpen()
+    try {
+      await this.#root.backup(path, false)
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error)
+      throw new MillraceError(
+        'STORE_IO',
+        `${this.path} could not be copied to ${path}: ${reason}. Look at both disks, then try again; millrace verify tells ` +
+          'whether the source is whole.',
+        { cause: error },
+      )
+    }
+  }
+
   /** May be called twice. The writer's and reader's threads end by themselves; nothing here is terminated. */
   close(): Promise<void> {
     this.#closed ??= this.#root.close()

@@ -109,6 +109,22 @@ export interface LogReader {
    * STORE_DAMAGED names topic, partition and offset.
    */
   read(topicId: number, partition: number, offset: number, into: ArrayBuffer): number
+  /**
+   * Hands batches to `visit` as `read` would, one after another: from the one that holds `offset` on, while they begin before
+   * `toOffset` and about `bytesMax` have not been read (default SCAN_BYTES_MAX; at least one). Each lies at byte 0 of `into`
+   * during its call. One snapshot for all, which `visit` prolongs: it must return soon. Returns the next offset wanted.
+   */
+  scan(
+    topicId: number,
+    partition: number,
+    offset: number,
+    toOffset: number,
+    into: ArrayBuffer,
+    visit: (bytes: number) => void,
+    bytesMax?: number,
+  ): number
+  /** The oldest batch kept; null: the partition is empty. */
+  oldest(topicId: number, partition: number): { readonly offset: number; readonly appendedMs: number } | null
   /** First offset whose batch was appended at or after `logTimeMs`; the end offset if there is none. O(log n). */
   offsetAtTime(topicId: number, partition: number, logTimeMs: number): number
   bytesOf(topicId: number): number

@@ -18,6 +18,9 @@ import {
   TAIL_STRIDE,
 } from './log-tables.ts'
 
+/** Read under one snapshot by `scan`: enough to make the snapshot cheap, little enough to let it go soon. */
+export const SCAN_BYTES_MAX = 1 << 20
+
 export class LmdbLogReader implements LogReader {
   readonly #tables: LogTables
 
@@ -68,16 +71,48 @@ export class LmdbLogReader implements LogReader {
       const tails = this.#tails(topicId)
       const at = partitionAt(tails, partition)
       if (offset >= tails[at + TAIL_END]!) return 0
-      if (offset < tails[at + TAIL_START]!) {
-        throw this.#gone(topicId, partition, offset, tails[at + TAIL_START]!)
+      return this.#readAt(topicId, partition, offset, tails[at + TAIL_START]!, into)
+    })
+  }
+
+  scan(
+    topicId: number,
+    partition: number,
+    offset: number,
+    toOffset: number,
+    into: ArrayBuffer,
+    visit: (bytes: number) => void,
+    bytesMax = SCAN_BYTES_MAX,
+  ): number {
+    assert(Number.isSafeInteger(offset) && offset >= 0, 'an offset', offset)
+    return this.#tables.env.read(() => {
+      const tails = this.#tails(topicId)
+      const at = partitionAt(tails, partition)
+      const end = Math.min(toOffset, tails[at + TAIL_END]!)
+      const header = new DataView(into, 0, layout.HEADER_BYTES)
+      let next = offset
+      for (let bytes = 0; next < end && bytes < bytesMax; ) {
+        const length = this.#readAt(topicId, partition, next, tails[at + TAIL_START]!, into)
+        next =
+          header.getFloat64(layout.BASE_OFFSET_AT, true) +
+          layout.offsetsOf(header.getInt32(layout.COUNT_AT, true))
+        bytes += length
+        visit(length)
       }
-      // Readers walk from batch to batch: `offset` nearly always is a base offset.
-      const direct = this.#copyAt(topicId, partition, offset, offset, into)
-      if (direct > 0) return direct
-      const base = this.#tables.baseOffsetAt(topicId, partition, offset)
-      const length = base < 0 ? 0 : this.#copyAt(topicId, partition, base, offset, into)
-      if (length === 0) throw this.#damaged(topicId, partition, offset, 'missing')
-      return length
+      return next
+    })
+  }
+
+  oldest(
+    topicId: number,
+    partition: number,
+  ): { readonly offset: number; readonly appendedMs: number } | null {
+    return this.#tables.env.read(() => {
+      const tails = this.#tails(topicId)
+      const at = partitionAt(tails, partition)
+      const offset = tails[at + TAIL_START]!
+      if (offset === tails[at + TAIL_END]!) return null
+      return { offset, appendedMs: this.#headerAt(topicId, partition, offset).appendedMs }
     })
   }
 
@@ -104,6 +139,18 @@ export class LmdbLogReader implements LogReader {
 
   close(): Promise<void> {
     return this.#tables.env.close()
+  }
+
+  /** Inside `read`, for an offset before the end. */
+  #readAt(topicId: number, partition: number, offset: number, start: number, into: ArrayBuffer): number {
+    if (offset < start) throw this.#gone(topicId, partition, offset, start)
+    // Readers walk from batch to batch: `offset` nearly always is a base offset.
+    const direct = this.#copyAt(topicId, partition, offset, offset, into)
+    if (direct > 0) return direct
+    const base = this.#tables.baseOffsetAt(topicId, partition, offset)
+    const length = base < 0 ? 0 : this.#copyAt(topicId, partition, base, offset, into)
+    if (length === 0) throw this.#damaged(topicId, partition, offset, 'missing')
+    return length
   }
 
   #tail(topicId: number, partition: number, field: number): number {
@@ -166,10 +213,12 @@ export class LmdbLogReader implements LogReader {
   }
 
   #gone(topicId: number, partition: number, offset: number, start: number): MillraceError {
+    const storedAt = new Date(this.#headerAt(topicId, partition, start).appendedMs).toISOString()
     return new MillraceError(
       'OFFSET_GONE',
       `topic ${JSON.stringify(this.#topicName(topicId))}, partition ${partition}: offset ${offset} was deleted by ` +
-        `retention; the oldest kept is ${start}. Read from there, or raise the retention's age and size.`,
+        `retention; the oldest kept is ${start}, stored at ${storedAt}. Read from there; to keep more, raise the ` +
+        "retention's age and size.",
     )
   }
 }

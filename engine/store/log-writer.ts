@@ -3,6 +3,7 @@
  * bytes in memory, undoes them with the transaction, and stores them with it. What it promises: log-contract.ts.
  * Never assigns ids or offsets by itself: the caller asks for the next and hands it back, and a mismatch is a bug.
  */
+import { dirname } from 'node:path'
 import { batchFault } from '../batch/batch-encoder.ts'
 import * as layout from '../batch/layout.ts'
 import { MillraceError } from '../contract/errors.ts'
@@ -37,6 +38,7 @@ import {
   type RetainedPartition,
   type StoredBatch,
 } from './retention.ts'
+import { isRetentionHeld } from './retention-hold.ts'
 import { damaged, seal, sealJson } from './sealed.ts'
 import { topicMismatch } from './topic-mismatch.ts'
 
@@ -155,7 +157,11 @@ export class LmdbLogWriter implements LogWriter {
   retain(request: RetentionRequest): RetentionReport {
     const { nowMs, ageMsMax, bytesMax, lowWater } = request
     const deletionsMax = request.deletionsMax ?? RETENTION_DELETIONS_MAX
+    // In this order: see retention-hold.ts.
     const partitions = this.#retainedPartitions(lowWater)
+    if (isRetentionHeld(dirname(this.#tables.env.path), nowMs)) {
+      return { deleted: [], batches: 0, bytes: 0, more: false, heldBack: false }
+    }
     const plan = this.#tables.env.read(() =>
       planRetention(
         partitions,

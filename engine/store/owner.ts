@@ -4,7 +4,7 @@
  * known at once and a reused pid fools nobody. Otherwise (another container or boot, another system), and for a process
  * that is stopped: alive iff its heartbeat is younger than OWNER_SILENT_MS.
  */
-import { readFileSync, readlinkSync, renameSync, writeFileSync } from 'node:fs'
+import { readFileSync, readlinkSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { MillraceError } from '../contract/errors.ts'
@@ -125,7 +125,12 @@ function textOf(read: () => string): string | null {
   }
 }
 
-const HEARTBEAT_FILE = 'owner.json'
+export const HEARTBEAT_FILE = 'owner.json'
+
+/** The file, or a draft of it. */
+export function isHeartbeatFile(name: string): boolean {
+  return name === HEARTBEAT_FILE || name.startsWith(`${HEARTBEAT_FILE}.`)
+}
 
 /** Replaces the file as a whole: a reader sees the old one or the new one. Not synced; a lost heartbeat is an older one. */
 export function writeHeartbeat(dir: string, heartbeat: Heartbeat): void {
@@ -145,6 +150,19 @@ export function readHeartbeat(dir: string): Heartbeat | null {
   } catch {
     return null
   }
+}
+
+/**
+ * Runs `body`, which opens the store for maintenance, and puts the heartbeat back as it was: what a node takes for its
+ * downtime at the next start counts from its own last sign of life.
+ */
+export async function keepingHeartbeat<T>(dir: string, body: () => Promise<T>): Promise<T> {
+  const path = join(dir, HEARTBEAT_FILE)
+  const before = textOf(() => readFileSync(path, 'utf8'))
+  const result = await body()
+  if (before === null) rmSync(path, { force: true })
+  else writeFileSync(path, before)
+  return result
 }
 
 export function storeLocked(dir: string, owner: OwnerRecord, isHere: boolean): MillraceError {

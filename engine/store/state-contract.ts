@@ -69,6 +69,8 @@ export interface StateTransaction {
   putPipeline(record: Omit<PipelineRecord, 'id'>): PipelineRecord
   /** Forgets all state of a pipeline: it gets a new id, its alerts, results, checkpoints and sink cursors are gone. */
   reset(pipelineId: number): PipelineRecord
+  /** As `reset`, and the pipeline itself is forgotten: nothing of it is left but its id, which is never given again. */
+  drop(pipelineId: number): void
   putProgress(pipelineId: number, partition: number, progress: Progress): void
   putGroup(pipelineId: number, partition: number, groupId: number, key: Uint8Array): void
   putEntry(

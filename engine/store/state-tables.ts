@@ -105,6 +105,33 @@ export class StateTables {
     return rows
   }
 
+  /** Rows and bytes of everything that belongs to a pipeline id, a few thousand rows a snapshot. */
+  sizeOf(pipelineId: number): { readonly rows: number; readonly bytes: number } {
+    let rows = 0
+    let bytes = 0
+    for (const table of this.ownedTables()) {
+      let from: Uint8Array | null = pipelineStart(pipelineId)
+      while (from !== null) {
+        const start: Uint8Array = from
+        from = this.env.read(() => {
+          let next: Uint8Array | null = null
+          let count = 0
+          const end = pipelineStart(pipelineId + 1)
+          for (const key of table.getKeys({ start, end, limit: SIZED_ROWS + 1 })) {
+            if (count++ === SIZED_ROWS) {
+              next = key.slice()
+              break
+            }
+            rows++
+            bytes += key.length + (this.env.peek(table, key)?.length ?? 0)
+          }
+          return next
+        })
+      }
+    }
+    return { rows, bytes }
+  }
+
   /** For refusals: a pipeline's name where there is one. */
   placeOf(pipelineId: number, partition: number): string {
     const record = this.readPipelines().find((pipeline) => pipeline.id === pipelineId)
@@ -114,6 +141,8 @@ export class StateTables {
 
 /** Longest key: a pipeline id and a name or alert id. */
 const KEY_CAPACITY = 1_978
+/** Rows counted under one snapshot. */
+const SIZED_ROWS = 4_096
 const PAST_LAST = new Uint8Array(16).fill(0xff)
 
 /** Bounds of a pipeline's rows, and of one partition's: [start, end). */

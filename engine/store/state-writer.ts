@@ -135,12 +135,17 @@ export class LmdbStateWriter extends LmdbStateReader implements StateWriter {
   }
 
   #reset(pipelineId: number): PipelineRecord {
-    const tables = this.#tables
     const record = this.pipelines().find((pipeline) => pipeline.id === pipelineId)
     assert(record !== undefined, 'a pipeline of the store is reset', pipelineId)
-    tables.env.remove(tables.pipelines, tables.pipelineKey(pipelineId))
-    tables.env.put(tables.dropped, tables.pipelineKey(pipelineId), seal(NOTHING))
+    this.#drop(pipelineId)
     return this.#putRecord({ ...record, id: this.#takePipelineId() })
+  }
+
+  #drop(pipelineId: number): void {
+    const tables = this.#tables
+    const removed = tables.env.remove(tables.pipelines, tables.pipelineKey(pipelineId))
+    assert(removed, 'a pipeline of the store is dropped', pipelineId)
+    tables.env.put(tables.dropped, tables.pipelineKey(pipelineId), seal(NOTHING))
   }
 
   #makeTransaction(): StateTransaction {
@@ -149,6 +154,7 @@ export class LmdbStateWriter extends LmdbStateReader implements StateWriter {
     return {
       putPipeline: (record) => this.#putPipeline(record),
       reset: (pipelineId) => this.#reset(pipelineId),
+      drop: (pipelineId) => this.#drop(pipelineId),
       putProgress: (pipelineId: number, partition: number, progress: Progress) => {
         env.put(tables.progress, tables.partitionKey(pipelineId, partition), sealJson(progress))
       },

@@ -45,6 +45,8 @@ export interface Store {
   heartbeat(): void
   /** After the writer threads have ended. Lets the directory go; may be called twice. */
   close(): Promise<void>
+  /** Closes without a word to the directory, whose files are gone. */
+  abandon(): Promise<void>
 }
 
 const FORMAT_KEY = Buffer.from('format')
@@ -181,6 +183,11 @@ class OpenStore implements Store {
     return this.#closed
   }
 
+  abandon(): Promise<void> {
+    this.#closed ??= this.#closeBoth()
+    return this.#closed
+  }
+
   /** A heartbeat that cannot be written keeps nobody out. */
   #letGo(): void {
     try {
@@ -193,13 +200,17 @@ class OpenStore implements Store {
   }
 
   async #close(): Promise<void> {
-    const { log, state, fence } = this.#parts
+    const { log, fence } = this.#parts
     try {
       if (log.fence() === fence) this.#letGo()
     } finally {
-      await state.close()
-      await log.close()
+      await this.#closeBoth()
     }
+  }
+
+  async #closeBoth(): Promise<void> {
+    await this.#parts.state.close()
+    await this.#parts.log.close()
   }
 }
 
@@ -228,6 +239,55 @@ function claimLog(log: StoreEnv, dir: string, here: OwnerRecord, clock: Clock): 
     log.takeFence(fence)
     return { fence, lastHeartbeatMs: heartbeat?.heartbeatMs ?? Number.NEGATIVE_INFINITY }
   })
+}
+
+/** The refusal that a second opener would get, or null: nobody lives there, or nothing is there. */
+export async function liveOwner(dir: string, clock: Clock): Promise<MillraceError | null> {
+  const logPath = join(dir, LOG_FOLDER)
+  if (!envExists(logPath)) return null
+  let log: StoreEnv
+  try {
+    log = openEnv(logPath, null)
+  } catch {
+    // Whoever asks next will be told what is wrong with it.
+    return null
+  }
+  try {
+    const bytes = log.get(log.meta, OWNER_KEY)
+    if (bytes === null) return null
+    const here = thisProcess(clock.nowMs())
+    const owner = unsealJson<OwnerRecord>(bytes, () => `the owner record of ${dir}`)
+    const heartbeatMs = Math.max(owner.sinceMs, readHeartbeat(dir)?.heartbeatMs ?? Number.NEGATIVE_INFINITY)
+    const isAlive = isOwnerAlive(owner, here, heartbeatMs, clock.nowMs(), processStartOf)
+    return isAlive ? storeLocked(dir, owner, owner.hostname === here.hostname) : null
+  } finally {
+    await log.close()
+  }
+}
+
+/**
+ * Of a copy that nobody else knows yet: the owner of the original is not its owner, and the tokens of both environments go
+ * above all that were given out before.
+ */
+export async function disown(dir: string): Promise<{ readonly identity: string }> {
+  const log = openEnv(join(dir, LOG_FOLDER), null)
+  const state = openEnv(join(dir, STATE_FOLDER), null)
+  try {
+    const identity = identityOf(log)
+    if (identity === null || identity !== identityOf(state)) {
+      throw mismatch(dir, `the log belongs to store ${identity}, the state to store ${identityOf(state)}`)
+    }
+    const fence = Math.max(log.fence(), state.fence()) + 1
+    log.transaction(() => {
+      log.remove(log.meta, OWNER_KEY)
+      log.takeFence(fence)
+    })
+    state.transaction(() => state.takeFence(fence))
+    return { identity }
+  } finally {
+    await state.close()
+    await log.close()
+  }
 }
 
 /** The state's token is never above the log's, unless a copy was put beside another log: then both go above it. */
@@ -282,6 +342,27 @@ function agreeOnIdentity(log: StoreEnv, state: StoreEnv, dir: string, isComplete
     killPoint('open-state-identity')
   }
   return identity
+}
+
+/** For verify: what a start would refuse of formats, identities and offsets; empty: nothing. Reads only. */
+export function environmentProblems(log: StoreEnv, state: StoreEnv, dir: string): string[] {
+  const problems: string[] = []
+  const look = (body: () => void): void => {
+    try {
+      body()
+    } catch (error) {
+      problems.push(error instanceof Error ? error.message : String(error))
+    }
+  }
+  look(() => checkFormat(log, dir))
+  look(() => checkFormat(state, dir))
+  look(() => {
+    const ofLog = identityOf(log)
+    const ofState = identityOf(state)
+    if (ofLog === null) problems.push('the log has no identity')
+    if (ofLog !== ofState) problems.push(`the log belongs to store ${ofLog}, the state to store ${ofState}`)
+  })
+  return problems
 }
 
 function identityOf(env: StoreEnv): string | null {

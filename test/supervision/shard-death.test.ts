@@ -74,6 +74,10 @@ class MemoryCommits implements StateTransaction {
   readonly alertRows = new Map<string, string>()
   readonly dead = new Set<string>()
 
+  drop(): void {
+    throw new Error('a commit drops no pipeline')
+  }
+
   putProgress(pipelineId: number, _partition: number, progress: Progress): void {
     this.progresses.set(pipelineId, progress)
   }

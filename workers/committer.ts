@@ -6,6 +6,7 @@
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
 import { CommitCollector, type Committed } from '../engine/broker/commit-collector.ts'
 import { Board, PHASE_COMMITTER_ENDS, PHASE_RUNNING } from '../engine/broker/node-board.ts'
+import { PartialRetention } from '../engine/broker/partial-retention.ts'
 import * as catalog from '../engine/metrics/catalog.ts'
 import { ThreadMetrics } from '../engine/metrics/thread-metrics.ts'
 import { Doorbell } from '../engine/ring/doorbell.ts'
@@ -35,6 +36,8 @@ class CommitterThread {
   readonly #shardBells: readonly Doorbell[]
   readonly #port: MessagePort
   readonly #collector: CommitCollector
+  readonly #partials: PartialRetention
+  #partialsDue = false
   readonly #remember: RememberMessage[] = []
   /** Lowest seq some sink still wants: `pipelineId/partition` → sink → seq. */
   readonly #wanted = new Map<string, Map<string, number>>()
@@ -55,6 +58,7 @@ class CommitterThread {
     this.#metrics = new ThreadMetrics(wiring.metrics)
     this.#rowOf = new Map(wiring.pipelines.map(({ pipelineId }, row) => [pipelineId, row]))
     this.#collector = new CommitCollector(wiring.rings.length, wiring.pipelines, writer)
+    this.#partials = new PartialRetention(wiring.pipelines)
     const nowMs = systemClock.monotonicMs()
     this.#committedAtMs = nowMs
     this.#checkpointedAtMs = nowMs
@@ -115,8 +119,13 @@ class CommitterThread {
       this.#board.committed[stream.slot] = stream.position
     })
     for (const message of remembered) this.#noteWanted(message)
-    if (committed.checkpoints > 0) this.#publishMarks()
+    if (committed.checkpoints > 0) {
+      this.#publishMarks()
+      this.#partialsDue = this.#partials.isNeeded
+    }
     this.#board.publish()
+    // Owners of groups read what was committed.
+    if (this.#partials.isNeeded) for (const bell of this.#shardBells) bell.ring()
     this.#committedAtMs = systemClock.monotonicMs()
     this.#measure(committed, (this.#committedAtMs - startedMs) / 1_000)
     if (committed.entries > 0 || remembered.length > 0) {
@@ -166,6 +175,7 @@ class CommitterThread {
     lowWater.fill(Infinity)
     for (const stream of this.#collector.streams()) {
       committed[stream.slot] = stream.position
+      if (stream.topicSlot < 0) continue
       lowWater[stream.topicSlot] = Math.min(lowWater[stream.topicSlot]!, stream.checkpointPosition)
     }
     this.#board.publish()
@@ -180,6 +190,7 @@ class CommitterThread {
   }
 
   #retain(): void {
+    if (this.#partialsDue) this.#partialsDue = this.#partials.retire(this.#writer)
     const nowMs = systemClock.monotonicMs()
     if (nowMs - this.#retainedAtMs < RETENTION_EVERY_MS) return
     let more = this.#writer.collect()
@@ -187,7 +198,8 @@ class CommitterThread {
     const sinksOf = new Map(
       this.#wiring.pipelines.map(({ pipelineId, plan }) => [pipelineId, plan.sinks.length]),
     )
-    for (const { pipelineId, partition } of this.#collector.streams()) {
+    for (const { pipelineId, partition, isInternal } of this.#collector.streams()) {
+      if (isInternal) continue
       const wanted = [...(this.#wanted.get(`${pipelineId}/${partition}`)?.values() ?? [])]
       // A sink that has not spoken since the start may want anything.
       const lowWaterSeq = wanted.length < sinksOf.get(pipelineId)! ? 0 : Math.min(Infinity, ...wanted)

@@ -3,6 +3,8 @@
  * a frame that continues it is processed where it lies, an older one is passed over, and whoever is behind reads the
  * log. It never reads a clock for a decision: log time is in the records.
  *
+ * Beside them sit the owners of groups that are spread over partitions (merge-seats.ts), which read what the store holds.
+ *
  * Results leave by a ring to the committer; when that is full the shard waits, bounded only by the committer's health:
  * the log absorbs what comes in meanwhile.
  */
@@ -12,6 +14,7 @@ import { CommitProducer } from '../engine/broker/commit-producer.ts'
 import { Board, type BoardPipeline, PHASE_SHARDS_END } from '../engine/broker/node-board.ts'
 import type { Ledger } from '../engine/contract/entries.ts'
 import type { Labels } from '../engine/contract/samples.ts'
+import { partialStream } from '../engine/contract/streams.ts'
 import * as catalog from '../engine/metrics/catalog.ts'
 import { ThreadMetrics } from '../engine/metrics/thread-metrics.ts'
 import { Chain } from '../engine/pipeline/chain.ts'
@@ -25,6 +28,7 @@ import { openStateReader } from '../engine/store/state-store.ts'
 import { assert } from '../engine/util/assert.ts'
 import { systemClock } from '../engine/util/clock.ts'
 import { registry } from '../operators/registry.ts'
+import { ledgerChange, MergeSeats } from './merge-seats.ts'
 import type { ShardWiring } from './wiring.ts'
 
 /** Frames taken from the ring before results are reported and laggards get their turn. */
@@ -54,8 +58,8 @@ export async function runShard(wiring: ShardWiring): Promise<void> {
   const log = openLogReader({ dir: wiring.dir })
   const state = openStateReader({ dir: wiring.dir })
   const thread = new ShardThread(wiring, log, state)
-  await state.close()
   thread.run()
+  await state.close()
   await log.close()
 }
 
@@ -71,6 +75,9 @@ class ShardThread {
   readonly #seats: Seat[] = []
   readonly #metrics: ThreadMetrics
   readonly #pipelines: readonly BoardPipeline[]
+  readonly #merges: MergeSeats
+  /** By pipeline row: windowed samples that an owner has found to be late and no counter has given back yet. */
+  readonly #windowedDebt: Float64Array
   /** Seats by topic id and partition: `topicId * 65536 + partition`. */
   readonly #seatsAt = new Map<number, Seat[]>()
   /** Log ends as they were before the ring was last drained. */
@@ -100,6 +107,16 @@ class ShardThread {
           this.#seat(pipeline, partition, state)
       }
     }
+    this.#windowedDebt = new Float64Array(wiring.pipelines.length)
+    this.#merges = new MergeSeats({
+      shard: wiring.shard,
+      shardCount: wiring.shardCount,
+      pipelines: wiring.pipelines,
+      board: this.#board,
+      state,
+      commits: this.#commits,
+      counted: (row, change) => this.#countFates(row, change),
+    })
   }
 
   run(): void {
@@ -109,7 +126,7 @@ class ShardThread {
       const ending = this.#board.phase >= PHASE_SHARDS_END
       this.#endsSeen.set(this.#board.logEnd)
       const drained = this.#takeLive()
-      const caughtUp = this.#catchUp(drained)
+      const caughtUp = this.#catchUp(drained) && this.#merges.poll()
       this.#report()
       const epoch = this.#board.checkpointEpoch
       if (ending || epoch !== this.#checkpointEpoch) {
@@ -132,6 +149,9 @@ class ShardThread {
       partition,
       labelsOf: (seriesId) => this.#labelsOf(topic.topicId, seriesId),
       sink: this.#commits.entriesOf(pipelineId, partition),
+      ...(plan.exchange === undefined
+        ? {}
+        : { partialSink: this.#commits.entriesOf(pipelineId, partialStream(plan, partition)) }),
       startOffset: this.#log.startOffset(topic.topicId, partition),
     })
     const checkpoint = state.checkpoint(pipelineId, partition)
@@ -220,26 +240,46 @@ class ShardThread {
     for (const seat of this.#seats) {
       if (seat.chain.position === seat.reportedPosition) continue
       this.#commits.progress(seat.pipeline.pipelineId, seat.partition, seat.chain)
+      this.#reportPartials(seat)
       seat.reportedPosition = seat.chain.position
       this.#count(seat)
       this.#publishSeat(seat)
       moved = true
     }
+    if (this.#merges.report()) moved = true
     this.#metrics.set(catalog.THREAD_HEARTBEAT, systemClock.nowMs() / 1_000)
     if (!moved) return
     this.#publishDeadlines()
     for (let row = 0; row < this.#pipelines.length; row++) this.#gauge(row)
   }
 
+  /** After the chain's progress: what it sends on is covered up to the same record. */
+  #reportPartials({ chain, pipeline, partition }: Seat): void {
+    const { plan, pipelineId } = pipeline
+    if (plan.exchange === undefined) return
+    this.#commits.progress(pipelineId, partialStream(plan, partition), {
+      position: chain.position,
+      nextSeq: chain.nextPartialSeq,
+      ledger: NOTHING_COUNTED,
+      logMs: chain.logMs,
+    })
+  }
+
   #count({ chain, counted, row }: Seat): void {
-    const { ledger } = chain
+    this.#countFates(row, ledgerChange(chain.ledger, counted))
+    Object.assign(counted, chain.ledger)
+  }
+
+  #countFates(row: number, change: Ledger): void {
     const metrics = this.#metrics
-    metrics.add(catalog.PIPELINE_SAMPLES_IN, ledger.in - counted.in, row)
-    metrics.add(catalog.PIPELINE_SAMPLES, ledger.windowed - counted.windowed, row, 'windowed')
-    metrics.add(catalog.PIPELINE_SAMPLES, ledger.filtered - counted.filtered, row, 'filtered')
-    metrics.add(catalog.PIPELINE_SAMPLES, ledger.late - counted.late, row, 'late')
-    metrics.add(catalog.PIPELINE_SAMPLES, ledger.nonFinite - counted.nonFinite, row, 'non_finite')
-    Object.assign(counted, ledger)
+    metrics.add(catalog.PIPELINE_SAMPLES_IN, change.in, row)
+    // A counter never goes back: what an owner takes off is set against what comes next.
+    const windowed = change.windowed - this.#windowedDebt[row]!
+    this.#windowedDebt[row] = Math.max(0, -windowed)
+    metrics.add(catalog.PIPELINE_SAMPLES, Math.max(0, windowed), row, 'windowed')
+    metrics.add(catalog.PIPELINE_SAMPLES, change.filtered, row, 'filtered')
+    metrics.add(catalog.PIPELINE_SAMPLES, change.late, row, 'late')
+    metrics.add(catalog.PIPELINE_SAMPLES, change.nonFinite, row, 'non_finite')
   }
 
   /** Lag, watermark and groups of one pipeline over this shard's partitions. */
@@ -251,8 +291,11 @@ class ShardThread {
       if (seat.row !== row) continue
       lag += Math.max(0, this.#board.logEnd[seat.topicSlot]! - seat.chain.position)
       if (seat.chain.watermarkMs > -Infinity) watermarkMs = Math.min(watermarkMs, seat.chain.watermarkMs)
-      groups += seat.chain.groupCount
+      // Groups that are spread over partitions are counted where they come together.
+      if (seat.pipeline.plan.exchange === undefined) groups += seat.chain.groupCount
     }
+    groups += this.#merges.groupCount(row)
+    watermarkMs = Math.min(watermarkMs, this.#merges.watermarkMs(row))
     this.#metrics.set(catalog.PIPELINE_LAG, lag, row)
     this.#metrics.set(catalog.PIPELINE_GROUPS, groups, row)
     if (watermarkMs < Infinity) this.#metrics.set(catalog.PIPELINE_WATERMARK, watermarkMs / 1_000, row)
@@ -279,6 +322,7 @@ class ShardThread {
       this.#commits.checkpoint(seat.pipeline.pipelineId, seat.partition, seat.chain)
       seat.checkpointedPosition = seat.chain.position
     }
+    this.#merges.checkpoint()
   }
 
   #sleep(): void {
@@ -287,8 +331,11 @@ class ShardThread {
       this.#ring.peek() < 0 &&
       this.#board.phase < PHASE_SHARDS_END &&
       this.#board.checkpointEpoch === this.#checkpointEpoch &&
+      this.#merges.isCaughtUp &&
       this.#seats.every((seat) => seat.chain.position >= this.#board.logEnd[seat.topicSlot]!)
     if (idle) this.#bell.wait(ticket, SLEEP_MS_MAX)
     else this.#bell.cancel()
   }
 }
+
+const NOTHING_COUNTED: Ledger = { in: 0, windowed: 0, filtered: 0, late: 0, nonFinite: 0 }

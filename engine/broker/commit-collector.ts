@@ -6,6 +6,7 @@
  */
 import type { Alert } from '../contract/alert.ts'
 import { ENTRY_ALERT, ENTRY_RESULTS, type Ledger } from '../contract/entries.ts'
+import { resultStreams, storedStreams } from '../contract/streams.ts'
 import { PAGE_BYTES, PAGE_CELLS } from '../state/cells.ts'
 import type { Progress, StateReader, StateTransaction } from '../store/state-contract.ts'
 import { assert } from '../util/assert.ts'
@@ -39,12 +40,15 @@ type Operation =
       readonly meta: string
     }
 
-/** One (pipeline, partition). */
+/** One stream of a pipeline (contract/streams.ts). */
 interface Stream {
   readonly pipelineId: number
   readonly partition: number
   readonly slot: number
+  /** Of the topic's partition it reads; -1: it belongs to an exchange, and its position is no offset. */
   readonly topicSlot: number
+  /** From partitions to the owners of groups: nobody else is to see it. */
+  readonly isInternal: boolean
   /** Of the next entry to commit: entries below it are there already. */
   nextSeq: number
   position: number
@@ -81,17 +85,18 @@ export class CommitCollector {
 
   constructor(sources: number, pipelines: readonly BoardPipeline[], state: StateReader) {
     this.#queues = Array.from({ length: sources }, () => ({ operations: [], committable: 0 }))
-    for (const { pipelineId, topic, slot } of pipelines) {
+    for (const { pipelineId, plan, topic, slot } of pipelines) {
       const alerts = state.alerts(pipelineId).map(({ json }) => JSON.parse(json) as Alert)
       const firing = alerts.filter((alert) => alert.state === 'firing').map((alert) => alert.id)
       this.#firing.set(pipelineId, new Set(firing))
-      for (let partition = 0; partition < topic.partitions; partition++) {
+      for (let partition = 0; partition < storedStreams(plan); partition++) {
         const progress = state.progress(pipelineId, partition)
         this.#streams.set(streamKey(pipelineId, partition), {
           pipelineId,
           partition,
           slot: slot + partition,
-          topicSlot: topic.slot + partition,
+          topicSlot: partition < topic.partitions ? topic.slot + partition : -1,
+          isInternal: partition >= resultStreams(plan),
           nextSeq: progress?.nextSeq ?? 0,
           position: progress?.position ?? 0,
           checkpointPosition: state.checkpoint(pipelineId, partition)?.position ?? 0,
@@ -149,10 +154,16 @@ export class CommitCollector {
           late: number(48),
           nonFinite: number(56),
         }
+        const logMs = number(64)
         operations.push({
           op: 'progress',
           stream,
-          progress: { position: number(8), nextSeq: number(16), ledger },
+          progress: {
+            position: number(8),
+            nextSeq: number(16),
+            ledger,
+            ...(Number.isNaN(logMs) ? {} : { logMs }),
+          },
         })
         queue.committable = operations.length
         return
@@ -247,7 +258,8 @@ function write(
       )
       txn.putEntry(pipelineId, partition, seq, kind, operation.causeOffset, operation.eventTimeMs, bytes)
       stream.nextSeq = seq + 1
-      committed.entries++
+      // Sinks are nudged for what they can see.
+      if (!stream.isInternal) committed.entries++
       if (kind === ENTRY_ALERT)
         committed.alerts.push({ pipelineId, state: keepAlert(txn, pipelineId, bytes, firing) })
       else if (kind === ENTRY_RESULTS) {

@@ -52,9 +52,22 @@ export class Router {
     const known = this.routes[seriesId]!
     if (known !== ROUTE_UNKNOWN) return known
     const labels = this.#labelsOf(seriesId)
-    const route = this.#matches(labels) ? this.#rowFor(groupKey(labels, this.#groupBy)) + 1 : ROUTE_FILTERED
+    const route = this.#matches(labels) ? this.rowOf(groupKey(labels, this.#groupBy)) + 1 : ROUTE_FILTERED
     this.routes[seriesId] = route
     return route
+  }
+
+  /** The row of a group, new if need be. The key is kept: it must not change afterwards. */
+  rowOf(key: Uint8Array): number {
+    const row = this.#rowOfKey.get(keyText(key))
+    if (row !== undefined) return row
+    const fresh = this.#addRow(key)
+    const groupId = fresh
+    this.groupIds.ensure(this.rows)
+    this.groupIds.data[fresh] = groupId + 1
+    this.groupIds.mark(fresh)
+    this.#announce(groupId, key)
+    return fresh
   }
 
   groupIdOf(row: number): number {
@@ -79,18 +92,6 @@ export class Router {
       // The caller may hand out the same buffer each time.
       this.#addRow(groupKeyOf(groupId).slice())
     }
-  }
-
-  #rowFor(key: Uint8Array): number {
-    const row = this.#rowOfKey.get(keyText(key))
-    if (row !== undefined) return row
-    const fresh = this.#addRow(key)
-    const groupId = fresh
-    this.groupIds.ensure(this.rows)
-    this.groupIds.data[fresh] = groupId + 1
-    this.groupIds.mark(fresh)
-    this.#announce(groupId, key)
-    return fresh
   }
 
   #addRow(key: Uint8Array): number {

@@ -27,8 +27,8 @@
  * ARRIVALS  groups of which one record holds samples, where silence is watched:
  *             0 i32 count   4 i32 0   8 f64 logMs   16 i32[count] group ids
  *
- * The log time of all three is that of the record that caused them. The cause of an owner's entry is a log time, not an
- * offset: that of the instant in which the owner made it.
+ * The log time of all three is that of the record that caused them, and stands as their event time as well. The cause of
+ * an owner's entry is a log time, not an offset: that of the instant in which the owner made it.
  */
 export const ENTRY_RESULTS = 1
 export const ENTRY_ALERT = 2

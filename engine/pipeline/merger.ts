@@ -76,6 +76,9 @@ export interface MergerOptions {
   readonly bucket: number
   readonly sink: EntrySink
   readonly source: MergeSource
+  /** Memory, by default PENDING_BYTES_MAX and PARTS_BYTES_MAX. Neither changes a result. */
+  readonly pendingBytesMax?: number
+  readonly partsBytesMax?: number
 }
 
 /** A part that waits for the first window in which it counts. */
@@ -119,9 +122,9 @@ class Inlet {
   pendingBytes = 0
   /** No entry of a log time before this will be offered any more. */
   frontierMs = -Infinity
-  /** Of the entries pending: how many may make a window fire, and how many tell of arrivals. */
-  urgent = 0
-  arrivals = 0
+  /** Of the entries pending, in order: those that may make a window fire, and log times of those that tell of arrivals. */
+  readonly urgent: Entry[] = []
+  readonly arrivalsMs: number[] = []
   /** By group id of the partition. */
   routes: Int32Array = new Int32Array(64)
 
@@ -139,11 +142,7 @@ class Inlet {
   }
 
   settled(): number {
-    if (this.urgent === 0) return this.offered
-    for (let i = this.first; i < this.pending.length; i++) {
-      if (isUrgent(this.pending[i]!)) return this.pending[i]!.seq
-    }
-    return this.offered
+    return this.urgent[0]?.seq ?? this.offered
   }
 
   push(entry: Entry): void {
@@ -151,16 +150,16 @@ class Inlet {
     this.pendingBytes += entry.bytes.length
     this.offered = entry.seq + 1
     this.frontierMs = Math.max(this.frontierMs, logMsOf(entry))
-    if (isUrgent(entry)) this.urgent++
-    if (entry.kind === ENTRY_ARRIVALS) this.arrivals++
+    if (isUrgent(entry)) this.urgent.push(entry)
+    if (entry.kind === ENTRY_ARRIVALS) this.arrivalsMs.push(logMsOf(entry))
   }
 
   shift(): void {
     const entry = this.pending[this.first++]!
     this.pendingBytes -= entry.bytes.length
     this.cursor = entry.seq + 1
-    if (isUrgent(entry)) this.urgent--
-    if (entry.kind === ENTRY_ARRIVALS) this.arrivals--
+    if (entry === this.urgent[0]) this.urgent.shift()
+    if (entry.kind === ENTRY_ARRIVALS) this.arrivalsMs.shift()
     if (this.first === this.pending.length) {
       this.pending.length = 0
       this.first = 0
@@ -176,6 +175,8 @@ export class Merger {
   readonly #plan: PipelinePlan
   readonly #bucket: number
   readonly #source: MergeSource
+  readonly #pendingBytesMax: number
+  readonly #partsBytesMax: number
   readonly #layout: RowLayout
   readonly #layoutName: string
   readonly #grid: WindowGrid
@@ -204,6 +205,8 @@ export class Merger {
     this.#plan = plan
     this.#bucket = bucket
     this.#source = options.source
+    this.#pendingBytesMax = options.pendingBytesMax ?? PENDING_BYTES_MAX
+    this.#partsBytesMax = options.partsBytesMax ?? PARTS_BYTES_MAX
     this.#layout = rowLayout(plan.aggregates, registry, true)
     this.#grid = new WindowGrid(plan.window)
     this.#inlets = Array.from({ length: plan.topic.partitions }, () => new Inlet(plan))
@@ -262,7 +265,7 @@ export class Merger {
   /** False: enough of this partition waits here. Never false while other partitions wait for it. */
   wants(partition: number): boolean {
     const { pending, pendingBytes, first } = this.#inlets[partition]!
-    if (pendingBytes < PENDING_BYTES_MAX) return true
+    if (pendingBytes < this.#pendingBytesMax) return true
     // An instant is taken whole: its end must be seen, however large it is.
     return logMsOf(pending[first]!) === logMsOf(pending.at(-1)!)
   }
@@ -297,9 +300,10 @@ export class Merger {
   get wantedLogMs(): number {
     const frontierMs = this.#frontierMs()
     let wantedMs = Infinity
-    const headMs = this.#nextInstantMs()
-    if (this.#inlets.some(({ urgent }) => urgent > 0)) wantedMs = headMs + 1
-    else if (this.#inlets.some(({ arrivals }) => arrivals > 0)) wantedMs = headMs + ARRIVALS_WAIT_MS
+    for (const { urgent, arrivalsMs } of this.#inlets) {
+      if (urgent.length > 0) wantedMs = Math.min(wantedMs, logMsOf(urgent[0]!) + 1)
+      if (arrivalsMs.length > 0) wantedMs = Math.min(wantedMs, arrivalsMs[0]! + ARRIVALS_WAIT_MS)
+    }
     // What log time alone brings about happens at an instant, so somebody must first say that it is that late.
     const dueMs = Math.min(this.#judges.silenceDeadlineMs, this.#holdUntilMs(), this.#idleDueMs())
     return dueMs === Infinity ? wantedMs : Math.min(wantedMs, Math.max(dueMs, frontierMs + 1))
@@ -495,7 +499,7 @@ export class Merger {
 
   #keepPart(part: Part): void {
     if (part.bytes !== null) {
-      if (this.#partsBytes + part.bytes.length > PARTS_BYTES_MAX) part.bytes = null
+      if (this.#partsBytes + part.bytes.length > this.#partsBytesMax) part.bytes = null
       else this.#partsBytes += part.bytes.length
     }
     const list = this.#parts.get(part.slice)
@@ -689,13 +693,14 @@ function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
 }
 
-/** All three kinds of entry have it in the same place. */
-function logMsOf({ bytes }: Entry): number {
-  return viewOf(bytes).getFloat64(8, true)
+/** Of all three kinds of entry it is the time, too: that needs no look at the bytes. */
+function logMsOf({ eventTimeMs }: Entry): number {
+  return eventTimeMs
 }
 
+/** Low byte of a word that is 0 or 1. */
 function isUrgent({ kind, bytes }: Entry): boolean {
-  return kind === ENTRY_MARK && viewOf(bytes).getInt32(4, true) === 1
+  return kind === ENTRY_MARK && bytes[4] === 1
 }
 
 function finiteOrNull(value: number): number | null {

@@ -100,6 +100,9 @@ export interface RunOptions {
   readonly seed: number
   /** Of 100 steps, how many are a crash; default none. */
   readonly crashes?: number
+  /** Of owners: as the Merger's. */
+  readonly pendingBytesMax?: number
+  readonly partsBytesMax?: number
 }
 
 interface Saved {
@@ -272,7 +275,10 @@ class OwnerSeat {
   #fresh(): Merger {
     const { plan, registry } = this.#options
     this.#offered = this.#chains.map(() => 0)
+    const { pendingBytesMax, partsBytesMax } = this.#options
     return new Merger({
+      ...(pendingBytesMax === undefined ? {} : { pendingBytesMax }),
+      ...(partsBytesMax === undefined ? {} : { partsBytesMax }),
       plan,
       registry,
       bucket: this.#bucket,

@@ -9,7 +9,7 @@ import { ExchangeOracle } from './exchange-oracle.ts'
 import { ExchangeRun, type LogRecord, MemoryLog } from './exchange-run.ts'
 import { type PlanWishes, planOf, registry } from './fixtures.ts'
 
-const RUNS = 80
+const RUNS = 50
 const AGGREGATES = ['count', 'sum', 'mean', 'min', 'max', 'standardDeviation', 'last']
 
 function exchangePlan(wishes: PlanWishes, partitions: number, buckets: number): PipelinePlan {
@@ -182,6 +182,51 @@ describe('the bytes of an exchange depend on the logs alone', () => {
         const crashing = run(traffic, seed, 15)
         expect(crashing.entries).toEqual(calm.entries)
         expect(crashing.ledger).toEqual(calm.ledger)
+      }),
+      { numRuns: RUNS },
+    )
+  })
+
+  it('however little memory the owners have', () => {
+    fc.assert(
+      fc.property(trafficArbitrary, fc.integer(), ({ plan, records }, seed) => {
+        const log = logOf(plan, records)
+        const poor = new ExchangeRun({ plan, registry, log, seed, pendingBytesMax: 100, partsBytesMax: 200 })
+        expect(poor.finish().entries).toEqual(run({ plan, records }).entries)
+      }),
+      { numRuns: RUNS },
+    )
+  })
+
+  it('and, where idleness has no say, not even on log time', () => {
+    fc.assert(
+      fc.property(trafficArbitrary, fc.integer(), ({ plan: drawn, records: all }, seed) => {
+        const plan = {
+          ...drawn,
+          idleMs: 1e9,
+          detectors: drawn.detectors.filter(({ column }) => column !== null),
+        }
+        const records = all.filter(({ kind }) => kind === RECORD_SAMPLES)
+        const prng = new Prng(seed)
+        const later = records.map((record) => ({ ...record, logMs: record.logMs + prng.below(5_000) }))
+        const finished = [records, later].map((some) => {
+          // As the log: monotone in each partition. Every partition ends, then goes on in log time.
+          const newestMs: number[] = []
+          const clamped = some.map((record) => {
+            const logMs = Math.max(record.logMs, newestMs[record.partition] ?? 0)
+            newestMs[record.partition] = logMs
+            return { ...record, logMs }
+          })
+          const endMs = Math.max(0, ...clamped.map(({ logMs }) => logMs))
+          for (const [after, kind] of [RECORD_END, RECORD_TICK].entries()) {
+            for (let partition = 0; partition < plan.topic.partitions; partition++) {
+              clamped.push({ partition, logMs: endMs + 1 + after, kind, samples: [] })
+            }
+          }
+          const merged = run({ plan, records: clamped })
+          return { rows: merged.results(), alerts: merged.alerts(), ledger: merged.ledger }
+        })
+        expect(finished[1]).toEqual(finished[0])
       }),
       { numRuns: RUNS },
     )

@@ -137,6 +137,21 @@ describe('time in an exchange', () => {
     expect(node.run.owners[0]!.merger.wantedLogMs).toBe(Infinity)
   })
 
+  it('loses nothing of a window that an idle partition’s own watermark has not passed', () => {
+    const node = new Node({ sizeMs: 1_000, disorderMs: 2_500, idleMs: 2_000 }, 2)
+    node
+      .send(0, T + 10)
+      .send(1, T + 900)
+      .pass(2_000)
+    node
+      .pass(100)
+      .send(0, T + 4_000)
+      .pass(200)
+    expect(node.run.chains[1]!.chain.watermarkMs).toBeLessThan(T + 1_000)
+    expect(node.windows).toEqual([[1_000, 2]])
+    expect(node.run.ledger.late).toBe(0)
+  })
+
   it('asks for a tick a partition and window, not more, while others are quiet', () => {
     const node = new Node({ sizeMs: 1_000, idleMs: 2_000 }, 4)
     for (let second = 0; second < 30; second++) node.send(0, T + second * 1_000).pass(1_000)

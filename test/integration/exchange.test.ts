@@ -83,7 +83,9 @@ function balance({ ledger }: PipelineStatus): void {
   expect(ledger.windowed + ledger.filtered + ledger.late + ledger.nonFinite).toBe(ledger.in)
 }
 
-test('1, 2 and 4 shards, and a node killed again and again: the same bytes', async () => {
+test('1, 2 and 4 shards, and a node killed again and again: the same bytes', {
+  timeout: 300_000,
+}, async () => {
   const all = bodies()
   const expected: Record<string, Record<string, string[]>> = {}
   let rows = 0

@@ -18,6 +18,7 @@ const BENCHES: Readonly<Record<string, () => Promise<{ bench: BenchModule }>>> =
   replay: () => import('./replay.ts'),
   'ring-transfer': () => import('./ring-transfer.ts'),
   detectors: () => import('./detectors.ts'),
+  'two-phase-group': () => import('./two-phase-group.ts'),
 }
 
 const USAGE = `usage: npm run bench -- NAME... [--all] [--smoke] [--json] [--list]\nbenchmarks: ${Object.keys(BENCHES).join(', ')}\n`

@@ -9,7 +9,8 @@ export function planText(plan: PipelinePlan): string {
   const rows: [string, string][] = [
     ['from', `topic ${topic.name}, ${topic.partitions} partitions by ${by}`],
     ...plan.where.map((matcher): [string, string] => ['where', matcherText(matcher)]),
-    ['group by', plan.groupBy === null ? 'series' : plan.groupBy.join(', ')],
+    ['group by', groupText(plan)],
+    ...exchangeRows(plan),
     ['time', `disorder ${durationText(plan.disorderMs)}, idle after ${durationText(plan.idleMs)}`],
     [
       'window',
@@ -34,6 +35,17 @@ export function planText(plan: PipelinePlan): string {
     return `  ${(repeated ? '' : head).padEnd(width)}  ${text}`
   })
   return [plan.name, ...lines, ''].join('\n')
+}
+
+function groupText({ groupBy }: PipelinePlan): string {
+  if (groupBy === null) return 'series'
+  return groupBy.length === 0 ? 'nothing: all series are one group' : groupBy.join(', ')
+}
+
+function exchangeRows({ exchange }: PipelinePlan): [string, string][] {
+  if (exchange === undefined) return []
+  const owners = exchange.buckets === 1 ? '1 owner' : `${exchange.buckets} owners`
+  return [['exchange', `groups are spread over partitions: two phases, slices merged by ${owners}`]]
 }
 
 function matcherText({ label, op, value }: LabelMatcher): string {

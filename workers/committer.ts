@@ -6,6 +6,7 @@
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
 import { CommitCollector, type Committed } from '../engine/broker/commit-collector.ts'
 import { Board, PHASE_COMMITTER_ENDS, PHASE_RUNNING } from '../engine/broker/node-board.ts'
+import { PartialRetention } from '../engine/broker/partial-retention.ts'
 import type { DeadLetter } from '../engine/contract/dead-letter.ts'
 import * as catalog from '../engine/metrics/catalog.ts'
 import { ThreadMetrics } from '../engine/metrics/thread-metrics.ts'
@@ -46,11 +47,15 @@ export class CommitterThread {
   readonly #shardBells: readonly Doorbell[]
   readonly #port: MessagePort
   readonly #collector: CommitCollector
+  readonly #partials: PartialRetention
+  #partialsDue = false
   readonly #remember: RememberMessage[] = []
   /** Lowest seq some sink still wants: `pipelineId/partition` → sink → seq. */
   readonly #wanted = new Map<string, Map<string, number>>()
   readonly #metrics: ThreadMetrics
   readonly #rowOf: ReadonlyMap<number, number>
+  /** By pipeline row: windowed samples that an owner has found to be late and no counter has given back yet. */
+  readonly #windowedDebt: Float64Array
   #committedAtMs: number
   #checkpointedAtMs: number
   #retainedAtMs: number
@@ -72,7 +77,9 @@ export class CommitterThread {
     this.#port = wiring.port
     this.#metrics = new ThreadMetrics(wiring.metrics)
     this.#rowOf = new Map(wiring.pipelines.map(({ pipelineId }, row) => [pipelineId, row]))
+    this.#windowedDebt = new Float64Array(wiring.pipelines.length)
     this.#collector = new CommitCollector(wiring.rings.length, wiring.pipelines, writer)
+    this.#partials = new PartialRetention(wiring.pipelines)
     const nowMs = clock.monotonicMs()
     this.#committedAtMs = nowMs
     this.#checkpointedAtMs = nowMs
@@ -193,8 +200,13 @@ export class CommitterThread {
     })
     killPoint('commit-settled')
     for (const message of remembered) this.#noteWanted(message)
-    if (committed.checkpoints > 0) this.#publishMarks()
+    if (committed.checkpoints > 0) {
+      this.#publishMarks()
+      this.#partialsDue = this.#partials.isNeeded
+    }
     this.#board.publish()
+    // Owners of groups read what was committed.
+    if (this.#partials.isNeeded) for (const bell of this.#shardBells) bell.ring()
     this.#committedAtMs = this.#clock.monotonicMs()
     this.#measure(committed, (this.#committedAtMs - startedMs) / 1_000)
     if (committed.entries > 0 || remembered.length > 0) {
@@ -213,7 +225,10 @@ export class CommitterThread {
     for (const [pipelineId, ledger] of samples) {
       const row = this.#rowOf.get(pipelineId)!
       metrics.add(catalog.PIPELINE_SAMPLES_IN, ledger.in, row)
-      metrics.add(catalog.PIPELINE_SAMPLES, ledger.windowed, row, 'windowed')
+      // A counter never goes back: what an owner of groups takes off, as late, is set against what comes next.
+      const windowed = ledger.windowed - this.#windowedDebt[row]!
+      this.#windowedDebt[row] = Math.max(0, -windowed)
+      metrics.add(catalog.PIPELINE_SAMPLES, Math.max(0, windowed), row, 'windowed')
       metrics.add(catalog.PIPELINE_SAMPLES, ledger.filtered, row, 'filtered')
       metrics.add(catalog.PIPELINE_SAMPLES, ledger.late, row, 'late')
       metrics.add(catalog.PIPELINE_SAMPLES, ledger.nonFinite, row, 'non_finite')
@@ -259,6 +274,7 @@ export class CommitterThread {
     lowWater.fill(Infinity)
     for (const stream of this.#collector.streams()) {
       committed[stream.slot] = stream.position
+      if (stream.topicSlot < 0) continue
       lowWater[stream.topicSlot] = Math.min(lowWater[stream.topicSlot]!, stream.checkpointPosition)
     }
     this.#board.publish()
@@ -273,6 +289,7 @@ export class CommitterThread {
   }
 
   #retain(): void {
+    if (this.#partialsDue) this.#partialsDue = this.#partials.retire(this.#writer)
     const nowMs = this.#clock.monotonicMs()
     if (nowMs - this.#retainedAtMs < RETENTION_EVERY_MS) return
     let more = this.#writer.collect()
@@ -280,7 +297,8 @@ export class CommitterThread {
     const sinksOf = new Map(
       this.#wiring.pipelines.map(({ pipelineId, plan }) => [pipelineId, plan.sinks.length]),
     )
-    for (const { pipelineId, partition } of this.#collector.streams()) {
+    for (const { pipelineId, partition, isInternal } of this.#collector.streams()) {
+      if (isInternal) continue
       const wanted = [...(this.#wanted.get(`${pipelineId}/${partition}`)?.values() ?? [])]
       // A sink that has not spoken since the start may want anything.
       const lowWaterSeq = wanted.length < sinksOf.get(pipelineId)! ? 0 : Math.min(Infinity, ...wanted)

@@ -16,7 +16,14 @@ import {
   readProducer,
 } from '../engine/broker/ingest-frames.ts'
 import { LogAppender, type SealedBatch } from '../engine/broker/log-appender.ts'
-import { Board, GAUGE_LOG_BYTES, GAUGE_LOG_HELD_BACK, PHASE_RUNNING } from '../engine/broker/node-board.ts'
+import {
+  Board,
+  type BoardTopic,
+  GAUGE_LOG_BYTES,
+  GAUGE_LOG_HELD_BACK,
+  PHASE_RUNNING,
+} from '../engine/broker/node-board.ts'
+import { ownerStream } from '../engine/contract/streams.ts'
 import * as catalog from '../engine/metrics/catalog.ts'
 import { ThreadMetrics } from '../engine/metrics/thread-metrics.ts'
 import type { Doorbell } from '../engine/ring/doorbell.ts'
@@ -35,6 +42,8 @@ const TRANSACTION_SAMPLES_MAX = 262_144
 /** Ticks are late by at most this; an idle writer wakes this often and does nothing. */
 const SLEEP_MS_MAX = 25
 const RETENTION_EVERY_MS = 1_000
+/** A partition gets no more ticks for owners of groups than one in so long. */
+const OWNER_TICK_MS = 50
 
 export async function runLogWriter(wiring: LogWriterWiring): Promise<void> {
   const writer = openLogWriter({ dir: wiring.dir, fence: wiring.fence })
@@ -62,6 +71,8 @@ export class LogWriterThread {
   readonly #clock: Clock
   readonly #transactionSamplesMax: number
   #retainedAtMs = 0
+  /** By topic slot: when it last got a tick for an owner of groups. */
+  readonly #ownerTickAtMs: Float64Array
 
   constructor(wiring: LogWriterWiring, writer: LogWriter, surroundings: Surroundings = REAL_SURROUNDINGS) {
     const { bell, clock, limit } = surroundings
@@ -86,6 +97,7 @@ export class LogWriterThread {
     this.#shardBells = wiring.shardBells.map((sab) => bell(sab))
     this.#shards = wiring.shardRings.map((ring, i) => new RingProducer(ring, this.#shardBells[i]!))
     this.#skipping = this.#shards.map(() => false)
+    this.#ownerTickAtMs = new Float64Array(this.#board.logEnd.length).fill(Number.NEGATIVE_INFINITY)
   }
 
   run(): void {
@@ -105,6 +117,7 @@ export class LogWriterThread {
     this.#obey()
     this.#drain()
     this.#tick()
+    this.#tickForOwners()
     if (this.#appender.hasPending || this.#appender.pendingSamples > 0) this.#commit()
     else if (ending) return false
     else this.#sleep()
@@ -179,6 +192,35 @@ export class LogWriterThread {
           this.#appender.tick(topic.topicId, partition)
         }
       }
+    }
+  }
+
+  /** Partitions that lie behind the log time that an owner of groups waits for get a tick. */
+  #tickForOwners(): void {
+    for (const { plan, topic, slot } of this.#wiring.pipelines) {
+      const buckets = plan.exchange?.buckets ?? 0
+      for (let bucket = 0; bucket < buckets; bucket++) {
+        const wantedMs = this.#board.wantedLogMs[slot + ownerStream(plan, bucket)]!
+        if (wantedMs !== Infinity) this.#bringTo(topic, wantedMs)
+      }
+    }
+  }
+
+  #bringTo(topic: BoardTopic, wantedMs: number): void {
+    const appender = this.#appender
+    let topicMs = this.#clock.nowMs()
+    for (let partition = 0; partition < topic.partitions; partition++) {
+      topicMs = Math.max(topicMs, appender.appendedMs(topic.topicId, partition))
+    }
+    // What one partition has seen is past for all: a clock that was set back does not hold owners up.
+    if (wantedMs > topicMs + 1) return
+    const nowMs = this.#clock.monotonicMs()
+    for (let partition = 0; partition < topic.partitions; partition++) {
+      const at = topic.slot + partition
+      if (appender.appendedMs(topic.topicId, partition) >= wantedMs) continue
+      if (nowMs - this.#ownerTickAtMs[at]! < OWNER_TICK_MS) continue
+      this.#ownerTickAtMs[at] = nowMs
+      appender.tick(topic.topicId, partition, wantedMs)
     }
   }
 

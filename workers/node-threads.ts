@@ -16,6 +16,7 @@ import {
 import { type BatchPlace, createShardActivity, ShardActivity } from '../engine/broker/shard-activity.ts'
 import type { NodeConfig } from '../engine/config/config.ts'
 import { MillraceError } from '../engine/contract/errors.ts'
+import { storedStreams } from '../engine/contract/streams.ts'
 import * as catalog from '../engine/metrics/catalog.ts'
 import type { ThreadBlock } from '../engine/metrics/exporter.ts'
 import { readMetric } from '../engine/metrics/merge.ts'
@@ -85,7 +86,10 @@ export class NodeThreads {
   constructor(options: NodeThreadsOptions) {
     this.#options = options
     const { config, prepared } = options
-    const pipelineRows = prepared.pipelines.map(({ slot, topic }) => ({ slot, partitions: topic.partitions }))
+    const pipelineRows = prepared.pipelines.map(({ slot, plan }) => ({
+      slot,
+      partitions: storedStreams(plan),
+    }))
     this.#boardBuffers = createBoard(slotCount(prepared.topics), slotCount(pipelineRows))
     this.board = new Board(this.#boardBuffers)
     this.mainMetrics = new ThreadMetrics(this.#block('main'))

@@ -25,6 +25,7 @@ import { DiskGuard } from './disk-guard.ts'
 import { NodeIngest } from './ingest.ts'
 import { NodeThreads } from './node-threads.ts'
 import { NodeView } from './node-view.ts'
+import { ownersSettled } from './owners-settled.ts'
 import { type Prepared, prepareStore } from './prepare.ts'
 import { wireOf } from './wire-error.ts'
 
@@ -164,7 +165,9 @@ class LocalNode implements RunningNode {
     await Promise.all(ended.map(({ topicId }) => this.#threads.input.end(topicId)))
     // The log writer publishes the ends before it acknowledges.
     const ends = this.#threads.board.logEnd.slice()
-    await this.#until(() => this.#view.isCommitted(ends), 'the pipelines to finish', Number.POSITIVE_INFINITY)
+    const isThrough = (): boolean =>
+      this.#view.isCommitted(ends) && ownersSettled(this.#state, this.#prepared, this.#threads.board, ends)
+    await this.#until(isThrough, 'the pipelines to finish', Number.POSITIVE_INFINITY)
     await this.#threads.sinksDrained()
     return { pipelines: this.#view.summaries(), elapsedMs: systemClock.nowMs() - this.#startedMs }
   }

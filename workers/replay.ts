@@ -98,6 +98,16 @@ function topicsOf(log: LogReader, plans: readonly PipelinePlan[]): LogTopic[] {
   const faults: Fault[] = []
   const topics = new Map<string, LogTopic>()
   for (const plan of plans) {
+    if (plan.exchange !== undefined) {
+      faults.push({
+        place: `${plan.name}.groupBy`,
+        value: plan.groupBy,
+        problem: 'the groups are spread over partitions, which replay does not merge',
+        remedy:
+          'Run it with --reset-state to compute it anew in place, or declare a topic that is partitioned by these labels.',
+      })
+      continue
+    }
     const topic = log.topicOf(plan.topic.name)
     if (topic === null) {
       const names = log.topics().map(({ name }) => name)

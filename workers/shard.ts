@@ -3,6 +3,8 @@
  * a frame that continues it is processed where it lies, an older one is passed over, and whoever is behind reads the
  * log. It never reads a clock for a decision: log time is in the records.
  *
+ * Beside them sit the owners of groups that are spread over partitions (merge-seats.ts), which read what the store holds.
+ *
  * Results leave by a ring to the committer; when that is full the shard waits, bounded only by the committer's health:
  * the log absorbs what comes in meanwhile.
  *
@@ -15,7 +17,9 @@ import { BATCH_BYTES_MAX } from '../engine/batch/layout.ts'
 import { CommitProducer } from '../engine/broker/commit-producer.ts'
 import { Board, type BoardPipeline, PHASE_SHARDS_END } from '../engine/broker/node-board.ts'
 import { ShardActivity } from '../engine/broker/shard-activity.ts'
+import { emptyLedger } from '../engine/contract/entries.ts'
 import { RECORD_SAMPLES } from '../engine/contract/samples.ts'
+import { partialStream } from '../engine/contract/streams.ts'
 import * as catalog from '../engine/metrics/catalog.ts'
 import { ThreadMetrics } from '../engine/metrics/thread-metrics.ts'
 import type { Chain } from '../engine/pipeline/chain.ts'
@@ -30,6 +34,7 @@ import { systemClock } from '../engine/util/clock.ts'
 import { killPoint } from '../engine/util/kill-point.ts'
 import { registry } from '../operators/registry.ts'
 import { type FaultHook, faultHook } from './fault-hook.ts'
+import { MergeSeats } from './merge-seats.ts'
 import { REAL_SURROUNDINGS, type Surroundings } from './surroundings.ts'
 import type { ShardWiring } from './wiring.ts'
 
@@ -60,13 +65,11 @@ export async function runShard(wiring: ShardWiring): Promise<void> {
   const log = openLogReader({ dir: wiring.dir })
   try {
     const state = openStateReader({ dir: wiring.dir })
-    let thread: ShardThread
     try {
-      thread = new ShardThread(wiring, log, state)
+      new ShardThread(wiring, log, state).run()
     } finally {
       await state.close()
     }
-    thread.run()
   } finally {
     await log.close()
   }
@@ -86,6 +89,7 @@ export class ShardThread {
   readonly #activity: ShardActivity
   readonly #faults: FaultHook | null = faultHook()
   readonly #pipelines: readonly BoardPipeline[]
+  readonly #merges: MergeSeats
   /** Seats by topic id and partition: `topicId * 65536 + partition`. */
   readonly #seatsAt = new Map<number, Seat[]>()
   /** Log ends as they were before the ring was last drained. */
@@ -125,6 +129,14 @@ export class ShardThread {
           this.#seat(pipeline, partition, state)
       }
     }
+    this.#merges = new MergeSeats({
+      shard: wiring.shard,
+      shardCount: wiring.shardCount,
+      pipelines: wiring.pipelines,
+      board: this.#board,
+      state,
+      commits: this.#commits,
+    })
   }
 
   run(): void {
@@ -147,7 +159,7 @@ export class ShardThread {
     this.#activity.beat()
     this.#endsSeen.set(this.#board.logEnd)
     const drained = this.#takeLive()
-    const caughtUp = this.#catchUp(drained)
+    const caughtUp = this.#catchUp(drained) && this.#merges.poll()
     this.#report()
     const epoch = this.#board.checkpointEpoch
     if (ending || epoch !== this.#checkpointEpoch) {
@@ -172,6 +184,9 @@ export class ShardThread {
       partition,
       keyOf: (seriesId) => this.#keyOf(topic.topicId, seriesId),
       sink: this.#faults === null ? sink : this.#faults.wrap(sink),
+      ...(plan.exchange === undefined
+        ? {}
+        : { partialSink: this.#commits.entriesOf(pipelineId, partialStream(plan, partition)) }),
       startOffset: this.#log.startOffset(topic.topicId, partition),
     })
     const checkpoint = state.checkpoint(pipelineId, partition)
@@ -277,15 +292,29 @@ export class ShardThread {
       if (seat.chain.position === seat.reportedPosition) continue
       if (!moved) killPoint('shard-reporting')
       this.#commits.progress(seat.pipeline.pipelineId, seat.partition, seat.chain)
+      this.#reportPartials(seat)
       seat.reportedPosition = seat.chain.position
       this.#publishSeat(seat)
       moved = true
     }
+    if (this.#merges.report()) moved = true
     this.#metrics.set(catalog.THREAD_HEARTBEAT, systemClock.nowMs() / 1_000)
     if (!moved) return
     killPoint('shard-reported')
     this.#publishDeadlines()
     for (let row = 0; row < this.#pipelines.length; row++) this.#gauge(row)
+  }
+
+  /** After the chain's progress: what it sends on is covered up to the same record. */
+  #reportPartials({ chain, pipeline, partition }: Seat): void {
+    const { plan, pipelineId } = pipeline
+    if (plan.exchange === undefined) return
+    this.#commits.progress(pipelineId, partialStream(plan, partition), {
+      position: chain.position,
+      nextSeq: chain.nextPartialSeq,
+      ledger: NOTHING_COUNTED,
+      logMs: chain.logMs,
+    })
   }
 
   /** Lag, watermark and groups of one pipeline over this shard's partitions. */
@@ -297,8 +326,11 @@ export class ShardThread {
       if (seat.row !== row) continue
       lag += Math.max(0, this.#board.logEnd[seat.topicSlot]! - seat.chain.position)
       if (seat.chain.watermarkMs > -Infinity) watermarkMs = Math.min(watermarkMs, seat.chain.watermarkMs)
-      groups += seat.chain.groupCount
+      // Groups that are spread over partitions are counted where they come together.
+      if (seat.pipeline.plan.exchange === undefined) groups += seat.chain.groupCount
     }
+    groups += this.#merges.groupCount(row)
+    watermarkMs = Math.min(watermarkMs, this.#merges.watermarkMs(row))
     this.#metrics.set(catalog.PIPELINE_LAG, lag, row)
     this.#metrics.set(catalog.PIPELINE_GROUPS, groups, row)
     if (watermarkMs < Infinity) this.#metrics.set(catalog.PIPELINE_WATERMARK, watermarkMs / 1_000, row)
@@ -325,6 +357,7 @@ export class ShardThread {
       this.#commits.checkpoint(seat.pipeline.pipelineId, seat.partition, seat.chain)
       seat.checkpointedPosition = seat.chain.position
     }
+    this.#merges.checkpoint()
   }
 
   #sleep(): void {
@@ -333,6 +366,7 @@ export class ShardThread {
       this.#ring.peek() < 0 &&
       this.#board.phase < PHASE_SHARDS_END &&
       this.#board.checkpointEpoch === this.#checkpointEpoch &&
+      this.#merges.isCaughtUp &&
       this.#seats.every((seat) => seat.chain.position >= this.#board.logEnd[seat.topicSlot]!)
     if (!idle) {
       this.#bell.cancel()
@@ -343,3 +377,5 @@ export class ShardThread {
     this.#activity.idle(false)
   }
 }
+
+const NOTHING_COUNTED = emptyLedger()

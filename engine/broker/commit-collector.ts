@@ -10,6 +10,7 @@
  */
 import type { Alert } from '../contract/alert.ts'
 import { ENTRY_ALERT, ENTRY_RESULTS, emptyLedger, type Ledger } from '../contract/entries.ts'
+import { resultStreams, storedStreams } from '../contract/streams.ts'
 import { PAGE_BYTES, PAGE_CELLS } from '../state/cells.ts'
 import type { Progress, StateReader, StateTransaction } from '../store/state-contract.ts'
 import { assert } from '../util/assert.ts'
@@ -44,12 +45,15 @@ type Operation =
       readonly meta: string
     }
 
-/** One (pipeline, partition). */
+/** One stream of a pipeline (contract/streams.ts). */
 interface Stream {
   readonly pipelineId: number
   readonly partition: number
   readonly slot: number
+  /** Of the topic's partition it reads; -1: it belongs to an exchange, and its position is no offset. */
   readonly topicSlot: number
+  /** From partitions to the owners of groups: nobody else is to see it. */
+  readonly isInternal: boolean
   /** Of the next entry to commit: entries below it are there already. */
   nextSeq: number
   position: number
@@ -90,17 +94,18 @@ export class CommitCollector {
 
   constructor(sources: number, pipelines: readonly BoardPipeline[], state: StateReader) {
     this.#done = Array.from({ length: sources }, () => false)
-    for (const { pipelineId, topic, slot } of pipelines) {
+    for (const { pipelineId, plan, topic, slot } of pipelines) {
       const alerts = state.alerts(pipelineId).map(({ json }) => JSON.parse(json) as Alert)
       const firing = alerts.filter((alert) => alert.state === 'firing').map((alert) => alert.id)
       this.#firing.set(pipelineId, new Set(firing))
-      for (let partition = 0; partition < topic.partitions; partition++) {
+      for (let partition = 0; partition < storedStreams(plan); partition++) {
         const progress = state.progress(pipelineId, partition)
         this.#streams.set(streamKey(pipelineId, partition), {
           pipelineId,
           partition,
           slot: slot + partition,
-          topicSlot: topic.slot + partition,
+          topicSlot: partition < topic.partitions ? topic.slot + partition : -1,
+          isInternal: partition >= resultStreams(plan),
           nextSeq: progress?.nextSeq ?? 0,
           position: progress?.position ?? 0,
           checkpointPosition: state.checkpoint(pipelineId, partition)?.position ?? 0,
@@ -189,10 +194,16 @@ export class CommitCollector {
           dead: number(64),
         }
         this.#cover(stream)
+        const logMs = number(72)
         this.#committable.push({
           op: 'progress',
           stream,
-          progress: { position: number(8), nextSeq: number(16), ledger },
+          progress: {
+            position: number(8),
+            nextSeq: number(16),
+            ledger,
+            ...(Number.isNaN(logMs) ? {} : { logMs }),
+          },
         })
         return
       }
@@ -293,7 +304,8 @@ function write(
       )
       txn.putEntry(pipelineId, partition, seq, kind, operation.causeOffset, operation.eventTimeMs, bytes)
       stream.nextSeq = seq + 1
-      committed.entries++
+      // Sinks are nudged for what they can see.
+      if (!stream.isInternal) committed.entries++
       killPoint('commit-entry')
       if (kind === ENTRY_ALERT)
         committed.alerts.push({ pipelineId, state: keepAlert(txn, pipelineId, bytes, firing) })

@@ -2,8 +2,7 @@
  * A shard's side of the ring to the committer (frames: commit-frames.ts). A push blocks the thread while the ring is
  * full: that is the backpressure from the disk to the shards, and the log absorbs the rest. Called by one shard only.
  */
-import type { EntrySink } from '../contract/entries.ts'
-import type { Chain } from '../pipeline/chain.ts'
+import type { EntrySink, Ledger } from '../contract/entries.ts'
 import type { RingProducer } from '../ring/spsc-ring.ts'
 import { PAGE_BYTES } from '../state/cells.ts'
 import { assert } from '../util/assert.ts'
@@ -12,6 +11,20 @@ import * as frames from './commit-frames.ts'
 
 /** A committer that takes nothing for this long is dead; the shard stops rather than hang for ever. */
 const ROOM_TIMEOUT_MS = 60_000
+
+/** What a shard reports of a stream: of a chain, of what the chain sends on, of an owner of groups. */
+export interface StreamProgress {
+  readonly position: number
+  readonly nextSeq: number
+  readonly ledger: Ledger
+  /** Of a partial stream only. */
+  readonly logMs?: number
+}
+
+export interface StreamState extends StreamProgress {
+  /** Dirty pages to `page`, everything else returned. */
+  snapshot(page: (region: number, index: number, cells: Float64Array) => void): string
+}
 
 const encoder = new TextEncoder()
 
@@ -45,26 +58,27 @@ export class CommitProducer {
     }
   }
 
-  progress(pipelineId: number, partition: number, chain: Chain): void {
+  progress(pipelineId: number, partition: number, stream: StreamProgress): void {
     const ring = this.#ring
     const at = this.#claim(frames.PROGRESS_BYTES, pipelineId, partition)
     const f64At = at >> 3
-    const { ledger } = chain
-    ring.f64[f64At + 1] = chain.position
-    ring.f64[f64At + 2] = chain.nextSeq
+    const { ledger } = stream
+    ring.f64[f64At + 1] = stream.position
+    ring.f64[f64At + 2] = stream.nextSeq
     ring.f64[f64At + 3] = ledger.in
     ring.f64[f64At + 4] = ledger.windowed
     ring.f64[f64At + 5] = ledger.filtered
     ring.f64[f64At + 6] = ledger.late
     ring.f64[f64At + 7] = ledger.nonFinite
     ring.f64[f64At + 8] = ledger.dead
+    ring.f64[f64At + 9] = stream.logMs ?? NaN
     ring.commit(frames.FRAME_PROGRESS)
   }
 
-  checkpoint(pipelineId: number, partition: number, chain: Chain): void {
+  checkpoint(pipelineId: number, partition: number, stream: StreamState): void {
     const ring = this.#ring
     const meta = encoder.encode(
-      chain.snapshot((region, index, cells) => {
+      stream.snapshot((region, index, cells) => {
         const at = this.#claim(frames.PAGE_HEADER_BYTES + PAGE_BYTES, pipelineId, partition)
         ring.i32[(at + 8) >> 2] = region
         ring.i32[(at + 12) >> 2] = index
@@ -75,8 +89,8 @@ export class CommitProducer {
     )
     killPoint('checkpoint-paged')
     const at = this.#claim(frames.CHECKPOINT_HEADER_BYTES + meta.length, pipelineId, partition)
-    ring.f64[(at + 8) >> 3] = chain.position
-    ring.f64[(at + 16) >> 3] = chain.nextSeq
+    ring.f64[(at + 8) >> 3] = stream.position
+    ring.f64[(at + 16) >> 3] = stream.nextSeq
     ring.i32[(at + 24) >> 2] = meta.length
     ring.u8.set(meta, at + frames.CHECKPOINT_HEADER_BYTES)
     ring.commit(frames.FRAME_CHECKPOINT)

@@ -326,9 +326,14 @@ export class LogAppender {
     this.#close()
   }
 
-  tick(topicId: number, partition: number): void {
+  /** `atLeastMs`: log time that the partition reaches by it, where the clock is behind other partitions. */
+  tick(topicId: number, partition: number, atLeastMs = 0): void {
     this.#begin()
-    this.#control(this.#stage(topicId), partition, RECORD_TICK, 0)
+    const stage = this.#stage(topicId)
+    // Samples staged before it keep the clock's time.
+    if (stage.filled[partition]! > 0) this.#seal(stage, partition)
+    stage.appendedMs[partition] = Math.max(stage.appendedMs[partition]!, atLeastMs)
+    this.#control(stage, partition, RECORD_TICK, 0)
   }
 
   /** Every partition that has records is told that the node was down, so that silence then is no one's fault. */

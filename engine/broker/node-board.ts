@@ -4,9 +4,10 @@
  * supports). A bell rung after a write makes it visible to whoever wakes by that bell.
  *
  * Slots are (topic, partition) pairs, numbered topic by topic in the order the node was started with, and
- * (pipeline, partition) pairs likewise.
+ * (pipeline, partition) pairs likewise; a pipeline with an exchange has a slot a stream (contract/streams.ts).
  */
 import type { PipelinePlan, TopicSpec } from '../contract/plan.ts'
+import { storedStreams } from '../contract/streams.ts'
 import { assert } from '../util/assert.ts'
 
 export interface BoardTopic extends TopicSpec {
@@ -19,7 +20,7 @@ export interface BoardPipeline {
   readonly plan: PipelinePlan
   readonly pipelineId: number
   readonly topic: BoardTopic
-  /** First slot of its partitions. */
+  /** First slot of its streams; the first of these are the topic's partitions. */
   readonly slot: number
 }
 
@@ -50,8 +51,9 @@ export function createBoard(topicSlots: number, pipelineSlots: number): BoardBuf
   const topicRows = new SharedArrayBuffer(3 * 8 * Math.max(1, topicSlots))
   // No shard has asked for a tick yet, and a topic without pipelines never does.
   new Float64Array(topicRows, 8 * topicSlots, topicSlots).fill(Number.POSITIVE_INFINITY)
-  const pipelineRows = new SharedArrayBuffer(3 * 8 * Math.max(1, pipelineSlots))
+  const pipelineRows = new SharedArrayBuffer(4 * 8 * Math.max(1, pipelineSlots))
   new Float64Array(pipelineRows, 16 * pipelineSlots, pipelineSlots).fill(Number.NaN)
+  new Float64Array(pipelineRows, 24 * pipelineSlots, pipelineSlots).fill(Number.POSITIVE_INFINITY)
   return {
     control: new SharedArrayBuffer(CONTROL_WORDS * 4),
     topicRows,
@@ -71,10 +73,15 @@ export class Board {
   readonly lowWater: Float64Array
   /** By pipeline slot; written by the committer: everything before it is in committed results. */
   readonly committed: Float64Array
-  /** By pipeline slot; written by the shard: offset it has processed up to. */
+  /**
+   * By pipeline slot; written by the shard: offset it has processed up to; of an owner of groups: entries of partitions
+   * that will bring about nothing more, what they brought about being committed.
+   */
   readonly processed: Float64Array
   /** By pipeline slot; written by the shard: watermark, NaN before the first sample. */
   readonly watermarkMs: Float64Array
+  /** By pipeline slot; written by the shard: log time that an owner of groups wants every partition to reach. */
+  readonly wantedLogMs: Float64Array
   /** 0: bytes of the log; written by the log writer. */
   readonly gauges: Float64Array
   readonly #control: Int32Array
@@ -88,6 +95,7 @@ export class Board {
     this.committed = new Float64Array(buffers.pipelineRows, 0, pipelineSlots)
     this.processed = new Float64Array(buffers.pipelineRows, 8 * pipelineSlots, pipelineSlots)
     this.watermarkMs = new Float64Array(buffers.pipelineRows, 16 * pipelineSlots, pipelineSlots)
+    this.wantedLogMs = new Float64Array(buffers.pipelineRows, 24 * pipelineSlots, pipelineSlots)
     this.gauges = new Float64Array(buffers.gauges)
   }
 
@@ -142,7 +150,7 @@ export function layOutPipelines(
     const topic = topics.find((candidate) => candidate.name === plan.topic.name)
     assert(topic !== undefined, "a pipeline's topic exists before its threads do", plan.name, plan.topic.name)
     const placed = { plan, pipelineId, topic, slot }
-    slot += topic.partitions
+    slot += storedStreams(plan)
     return placed
   })
 }

@@ -17,6 +17,13 @@ export interface PipelinePlan {
   readonly aggregates: readonly AggregatePlan[]
   readonly detectors: readonly DetectorPlan[]
   readonly sinks: readonly SinkPlan[]
+  /** Only where groups are spread over partitions: slices of each partition are merged at the groups' owners. */
+  readonly exchange?: ExchangePlan
+}
+
+export interface ExchangePlan {
+  /** Owners: a group belongs to the bucket that its key's hash names. Fixed, so that state needs no migration. */
+  readonly buckets: number
 }
 
 export interface TopicSpec {

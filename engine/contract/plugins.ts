@@ -22,8 +22,8 @@ export interface OptionHelp {
 }
 
 /**
- * Cells of one (group, slice) that one or several aggregates share. All cells zero means "no sample yet"; cell 0 is
- * never zero again once a sample was added, so that an empty row shows whichever accumulator comes first.
+ * Cells of one (group, slice) that one or several aggregates share. All cells zero means "no sample yet"; cell 0
+ * counts the samples, so that an empty row shows whichever accumulator comes first.
  * `add` owns its loop over the batch (hot: no allocation, closure or throw).
  */
 export interface Accumulator {
@@ -49,6 +49,11 @@ export interface Accumulator {
     view: SampleView,
     from: number,
   ): number
+  /**
+   * True: `merge` is right only for slices that follow each other in time, so that samples of one slice that lie in
+   * several partitions cannot be put together.
+   */
+  readonly ordered?: boolean
   /** Merges a LATER slice's cells into an earlier one's (in place). Neither may be empty. Deterministic. */
   merge(into: Float64Array, intoAt: number, later: Float64Array, laterAt: number): void
   /**

@@ -103,6 +103,8 @@ export interface PipelineStatus {
   readonly problem: string | null
   readonly plan: PipelinePlan
   readonly partitions: readonly PartitionStatus[]
+  /** Where the groups are spread over partitions: those who put them together. */
+  readonly owners?: readonly OwnerStatus[]
   /** Sum over the partitions, as of the last commit. */
   readonly ledger: Ledger
   readonly alertsPending: number
@@ -117,6 +119,15 @@ export interface PartitionStatus {
   /** Offsets between the two. */
   readonly lag: number
   /** Null until a sample has been seen. */
+  readonly watermarkMs: number | null
+}
+
+/** The owner of a bucket of groups: its results have its partition, and its own watermark. */
+export interface OwnerStatus {
+  readonly partition: number
+  /** Entries that partitions have sent and it has not taken yet. */
+  readonly lag: number
+  /** Null until its first window could fire. */
   readonly watermarkMs: number | null
 }
 

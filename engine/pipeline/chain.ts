@@ -13,6 +13,9 @@
  *
  * A window fires when the watermark reaches its end: [start, end) then holds all that the disorder promised.
  * `restore` and the remaining records give byte-identical entries after a snapshot between any two records.
+ *
+ * Where the plan has an exchange, groups are spread over partitions: the chain fires nothing and judges nothing; it sends
+ * its slices to the owners of their groups (partials.ts), in entries numbered by themselves. Lateness stays its own.
  */
 import type { BatchView } from '../batch/batch-view.ts'
 import { type EntrySink, emptyLedger, type Ledger } from '../contract/entries.ts'
@@ -31,6 +34,7 @@ import { WindowGrid } from '../time/window-grid.ts'
 import { assert } from '../util/assert.ts'
 import { EntryWriter } from './entry-writer.ts'
 import { Judges } from './judges.ts'
+import { Partials, type PartialsState } from './partials.ts'
 import {
   isUsable,
   newestBefore,
@@ -53,6 +57,8 @@ export interface ChainOptions {
   /** The canonical key of a series, asked once. The bytes are read during the call only. */
   readonly keyOf: (seriesId: number) => Uint8Array
   readonly sink: EntrySink
+  /** Where the plan has an exchange: takes what goes to the owners of groups. */
+  readonly partialSink?: EntrySink
   /** First offset wanted, where the log does not start at 0. */
   readonly startOffset?: number
 }
@@ -83,6 +89,8 @@ interface ChainMeta {
   readonly nextStartMs: number | null
   readonly slices: SlicesState
   readonly silenceDeadlineMs: number | null
+  /** With an exchange only. */
+  readonly partials?: PartialsState
   /** Layout of the state; a plan that lays it out differently cannot take it over. */
   readonly layout: string
 }
@@ -102,6 +110,9 @@ export class Chain {
   readonly #judges: Judges
   readonly #firing: WindowFiring
   readonly #placement: Placement = new Placement()
+  /** Null: groups lie in this partition whole. */
+  readonly #partials: Partials | null
+  readonly #watchesSilence: boolean
   /** Start of the oldest window that has not fired; NaN before the first sample. */
   #nextStartMs = NaN
   /** Event time whose sample makes that window fire. */
@@ -111,7 +122,8 @@ export class Chain {
     const { plan, registry, partition } = options
     this.position = options.startOffset ?? 0
     this.#partition = partition
-    this.#layout = rowLayout(plan.aggregates, registry)
+    const hasExchange = plan.exchange !== undefined
+    this.#layout = rowLayout(plan.aggregates, registry, hasExchange)
     this.#grid = new WindowGrid(plan.window)
     this.#clock = new EventClock(plan.disorderMs, plan.idleMs)
     this.#writer = new EntryWriter(options.sink)
@@ -120,11 +132,22 @@ export class Chain {
       keyOf: options.keyOf,
       announce: (groupId, key) => options.sink.group(groupId, key),
     })
-    this.#judges = new Judges({ plan, registry, partition, router: this.#router, writer: this.#writer })
+    this.#watchesSilence = plan.detectors.some(({ column }) => column === null)
+    this.#judges = new Judges({
+      plan: hasExchange ? { ...plan, detectors: [] } : plan,
+      registry,
+      partition,
+      router: this.#router,
+      writer: this.#writer,
+    })
     // Open slices lie between the start of the oldest open window and the newest event time, which is less than the
     // window's end and the disorder: a sample beyond fires first. Starts lie on the borders of slices.
     const slots = Math.ceil((plan.window.sizeMs + plan.disorderMs) / plan.window.sliceMs)
     this.#slices = new Slices(slots, this.#layout.stride)
+    const { partialSink } = options
+    assert(hasExchange === (partialSink !== undefined), 'an exchange has a sink for partials', plan.name)
+    this.#partials =
+      partialSink === undefined ? null : new Partials(partialSink, this.#slices, this.#router, this.#clock)
     this.#firing = new WindowFiring(this.#layout, this.#slices, plan.window, this.#judges.scoreColumns)
     const kinds = this.#layout.accumulators.map(({ kind }) => kind).join('+')
     this.#layoutName = `${kinds}/${this.#layout.stride}x${slots}`
@@ -133,6 +156,16 @@ export class Chain {
   /** Number of the next entry. */
   get nextSeq(): number {
     return this.#writer.nextSeq
+  }
+
+  /** Number of the next entry to the owners of groups; 0 without an exchange. */
+  get nextPartialSeq(): number {
+    return this.#partials?.nextSeq ?? 0
+  }
+
+  /** Log time of the newest record; -Infinity before the first. */
+  get logMs(): number {
+    return this.#clock.logMs
   }
 
   /** -Infinity before the first sample. */
@@ -147,6 +180,8 @@ export class Chain {
 
   /** Log time at which a tick would change something if nothing arrives before; Infinity: none. */
   get deadlineMs(): number {
+    // Owners look at windows; a partition only has to say in time that it is idle.
+    if (this.#partials !== null) return this.#partials.isActive ? this.#clock.idleFromMs : Infinity
     const startMs = this.#oldestFilledStartMs()
     const windowMs = startMs === Infinity ? Infinity : this.#clock.deadlineFor(startMs + this.#grid.sizeMs)
     return Math.min(windowMs, this.#judges.silenceDeadlineMs)
@@ -162,6 +197,10 @@ export class Chain {
     else if (view.kind === RECORD_END) this.#closeAll(view.baseOffset)
     else
       assert(view.kind === RECORD_TICK || view.kind === RECORD_RESUMED, 'a record kind is known', view.kind)
+    if (this.#partials !== null) {
+      const downFromMs = view.kind === RECORD_RESUMED ? view.minTimestampMs : NaN
+      this.#partials.endRecord(view.kind, view.baseOffset, downFromMs)
+    }
     this.position = view.endOffset
   }
 
@@ -191,6 +230,7 @@ export class Chain {
       slices: this.#slices.snapshot(),
       silenceDeadlineMs: this.#judges.silenceDeadlineMs === Infinity ? null : this.#judges.silenceDeadlineMs,
       layout: this.#layoutName,
+      ...(this.#partials === null ? {} : { partials: this.#partials.snapshot() }),
     }
     return JSON.stringify(meta)
   }
@@ -221,6 +261,7 @@ export class Chain {
     this.#judges.ensureRows(state.slices.rows)
     this.#judges.silenceDeadlineMs = state.silenceDeadlineMs ?? Infinity
     if (state.nextStartMs !== null) this.#openFrom(state.nextStartMs)
+    if (state.partials !== undefined) this.#partials?.restore(state.partials)
   }
 
   #regions(): Cells[] {
@@ -241,7 +282,10 @@ export class Chain {
   }
 
   #advanceLog(logMs: number, causeOffset: number): void {
-    if (this.#clock.advanceLog(logMs)) this.#fireDue(causeOffset)
+    const hasMoved = this.#clock.advanceLog(logMs)
+    const partials = this.#partials
+    if (partials?.isActive && this.#clock.isIdle) partials.fallIdle(this.#nextStartMs, causeOffset)
+    if (hasMoved) this.#fireDue(causeOffset)
     this.#judges.scan(this.#clock.logMs)
     this.#judges.flush(causeOffset)
   }
@@ -280,7 +324,7 @@ export class Chain {
     if (
       accumulators.length > 1 ||
       accumulator.addRouted === undefined ||
-      this.#judges.watchesSilence ||
+      this.#watchesSilence ||
       slices.rows << slices.strideShift >= SPREAD_CELLS_MIN
     )
       return 0
@@ -298,7 +342,7 @@ export class Chain {
     )
     if (taken === 0) return 0
     slices.touch(slice)
-    this.#clock.observe(newestBefore(view, taken))
+    this.#observe(newestBefore(view, taken))
     this.ledger.windowed += taken
     return taken
   }
@@ -329,8 +373,13 @@ export class Chain {
     // Late ones are taken off again when the record is through.
     ledger.windowed += placement.routedCount
     if (placement.routedCount === 0) return
-    this.#clock.observe(placement.newestMs)
-    if (this.#judges.watchesSilence) this.#noteArrivals(view, from, to)
+    this.#observe(placement.newestMs)
+    if (this.#watchesSilence) this.#noteArrivals(view, from, to)
+  }
+
+  #observe(newestMs: number): void {
+    this.#clock.observe(newestMs)
+    this.#partials?.sampled()
   }
 
   #noteArrivals(view: SampleView, from: number, to: number): void {
@@ -340,6 +389,10 @@ export class Chain {
     for (let i = from; i < to; i++) {
       const route = routes[view.seriesIds[view.seriesIdsAt + i]!]!
       if (route <= 0 || !isUsable(view, i)) continue
+      if (this.#partials !== null) {
+        this.#partials.arrived(route - 1)
+        continue
+      }
       judges.arrived(route - 1, logMs)
       judges.flush(view.baseOffset + i)
     }
@@ -354,22 +407,27 @@ export class Chain {
 
   /** A sample moves the watermark far enough to fire. */
   #moveTo(timeMs: number, causeOffset: number): void {
-    this.#clock.observe(timeMs)
+    this.#observe(timeMs)
     this.#fireDue(causeOffset)
     assert(timeMs < this.#fireAtMs, 'a sample that fires is placed afterwards', timeMs, this.#fireAtMs)
   }
 
   #closeAll(causeOffset: number): void {
-    const newest = this.#slices.newest()
-    if (newest === -Infinity) return
-    this.#clock.close(this.#grid.lastEndOver(newest))
-    this.#fireDue(causeOffset)
+    const partials = this.#partials
+    // Slices that were sent are gone from here, but not their windows.
+    const newest = partials === null ? this.#slices.newest() : this.#grid.sliceOf(this.#clock.newestMs)
+    if (newest > -Infinity) {
+      this.#clock.close(this.#grid.lastEndOver(newest))
+      this.#fireDue(causeOffset)
+    }
+    partials?.fallIdle(this.#nextStartMs, causeOffset)
   }
 
   /** Fires every window with samples that the watermark has passed, oldest first; empty ones cost nothing. */
   #fireDue(causeOffset: number): void {
     const { watermarkMs } = this.#clock
     const { sizeMs, everyMs } = this.#grid
+    const openedFromMs = this.#nextStartMs
     for (;;) {
       const startMs = this.#oldestFilledStartMs()
       // Infinity too: nothing is left to fire.
@@ -377,7 +435,9 @@ export class Chain {
       this.#fire(startMs, causeOffset)
       this.#openFrom(startMs + everyMs)
     }
-    this.#openFrom(this.#grid.firstOpenStart(watermarkMs))
+    const openFromMs = this.#grid.firstOpenStart(watermarkMs)
+    if (openFromMs !== openedFromMs) this.#partials?.passedWindowEnd()
+    this.#openFrom(openFromMs)
   }
 
   /** Start of the oldest open window that holds samples, or Infinity. */
@@ -396,6 +456,10 @@ export class Chain {
   #fire(startMs: number, causeOffset: number): void {
     const firing = this.#firing
     const endMs = startMs + this.#grid.sizeMs
+    if (this.#partials !== null) {
+      this.#partials.send(this.#grid.sliceOf(startMs), this.#grid.sliceOf(endMs), startMs, causeOffset)
+      return
+    }
     firing.fill(startMs, this.#router.order())
     if (firing.rowCount === 0) return
     for (let j = 0; j < firing.rowCount; j++) firing.groupIds[j] = this.#router.groupIdOf(firing.rows[j]!)

@@ -4,14 +4,21 @@
  */
 import type { Alert } from '../contract/alert.ts'
 import {
+  ARRIVALS_HEADER_BYTES,
   ENTRY_ALERT,
+  ENTRY_ARRIVALS,
   ENTRY_LATE,
+  ENTRY_MARK,
+  ENTRY_PARTIAL,
   ENTRY_RESULTS,
   type EntrySink,
   LATE_HEADER_BYTES,
+  MARK_BYTES,
+  PARTIAL_HEADER_BYTES,
   RESULTS_HEADER_BYTES,
 } from '../contract/entries.ts'
 import type { SampleView } from '../contract/samples.ts'
+import type { EventClock } from '../time/event-clock.ts'
 import { assert } from '../util/assert.ts'
 
 /** A window with more rows is split into several entries; a sink or a ring never meets a larger one. */
@@ -27,6 +34,20 @@ export interface ResultTable {
   readonly capacity: number
   readonly cells: Float64Array
   readonly groupIds: Int32Array
+}
+
+/** What one slice holds: the cells of its rows lie `stride` apart from `base` on. */
+export interface PartialRows {
+  readonly slice: number
+  readonly openFromMs: number
+  readonly logMs: number
+  readonly cells: Float64Array
+  readonly base: number
+  readonly stride: number
+  /** The first of them have samples. */
+  readonly rows: Int32Array
+  /** Group id + 1 of each row. */
+  readonly groupIds: Float64Array
 }
 
 export class EntryWriter {
@@ -90,6 +111,60 @@ export class EntryWriter {
       this.#i32[idsAt + j] = view.seriesIds[view.seriesIdsAt + i]!
     }
     this.#put(ENTRY_LATE, view.baseOffset, newestMs, length)
+  }
+
+  partial(part: PartialRows, rowCount: number, causeOffset: number): void {
+    const { cells, base, stride, rows } = part
+    const rowsMax = Math.floor(
+      (ENTRY_BYTES_MAX - PARTIAL_HEADER_BYTES) / (stride * CELL_BYTES + GROUP_ID_BYTES),
+    )
+    assert(rowsMax > 0, 'a row fits an entry', stride)
+    for (let from = 0; from < rowCount; from += rowsMax) {
+      const count = Math.min(rowsMax, rowCount - from)
+      const length = PARTIAL_HEADER_BYTES + count * (stride * CELL_BYTES + GROUP_ID_BYTES)
+      this.#ensure(length)
+      this.#i32[0] = count
+      this.#i32[1] = stride
+      this.#f64[1] = part.logMs
+      this.#f64[2] = part.slice
+      this.#f64[3] = part.openFromMs
+      let at = PARTIAL_HEADER_BYTES / CELL_BYTES
+      const idsAt = (at + count * stride) * 2
+      for (let j = 0; j < count; j++) {
+        const row = rows[from + j]!
+        const source = base + row * stride
+        for (let cell = 0; cell < stride; cell++) this.#f64[at++] = cells[source + cell]!
+        this.#i32[idsAt + j] = part.groupIds[row]! - 1
+      }
+      this.#put(ENTRY_PARTIAL, causeOffset, part.logMs, length)
+    }
+  }
+
+  mark(state: number, passed: boolean, clock: EventClock, downFromMs: number, causeOffset: number): void {
+    this.#ensure(MARK_BYTES)
+    this.#i32[0] = state
+    this.#i32[1] = passed ? 1 : 0
+    this.#f64[1] = clock.logMs
+    this.#f64[2] = clock.watermarkMs
+    this.#f64[3] = clock.newestMs
+    this.#f64[4] = clock.lastSampleLogMs
+    this.#f64[5] = downFromMs
+    this.#put(ENTRY_MARK, causeOffset, clock.logMs, MARK_BYTES)
+  }
+
+  /** `logMs`: of the record in which the groups have samples. */
+  arrivals(groupIds: Int32Array, count: number, logMs: number, causeOffset: number): void {
+    const idsMax = (ENTRY_BYTES_MAX - ARRIVALS_HEADER_BYTES) / GROUP_ID_BYTES
+    for (let from = 0; from < count; from += idsMax) {
+      const ids = Math.min(idsMax, count - from)
+      const length = ARRIVALS_HEADER_BYTES + ids * GROUP_ID_BYTES
+      this.#ensure(length)
+      this.#i32[0] = ids
+      this.#i32[1] = 0
+      this.#f64[1] = logMs
+      this.#i32.set(groupIds.subarray(from, from + ids), ARRIVALS_HEADER_BYTES / GROUP_ID_BYTES)
+      this.#put(ENTRY_ARRIVALS, causeOffset, logMs, length)
+    }
   }
 
   #put(kind: number, causeOffset: number, eventTimeMs: number, length: number): void {

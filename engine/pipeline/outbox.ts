@@ -7,6 +7,7 @@
 import { MillraceError } from '../contract/errors.ts'
 import type { PipelinePlan } from '../contract/plan.ts'
 import type { SinkPlugin, SinkProgress } from '../contract/plugins.ts'
+import { resultStreams } from '../contract/streams.ts'
 import { decodeSeriesKey } from '../series/series-key.ts'
 import type { StateReader } from '../store/state-contract.ts'
 import { assert } from '../util/assert.ts'
@@ -110,7 +111,7 @@ function makeFeeder(
     reader: state,
     decoder,
     pipelineId: id,
-    partitions: plan.topic.partitions,
+    partitions: resultStreams(plan),
     feed: sinkPlan.feed,
     onLost: (partition, fromSeq, toSeq) => feeder.lost(partition, fromSeq, toSeq),
   })

@@ -17,7 +17,7 @@ import type {
   WindowPlan,
 } from '../contract/plan.ts'
 import type { OptionSpec, Registry } from '../contract/plugins.ts'
-import { coverageFault } from './coverage.ts'
+import { exchangeFaults, exchangeFor, isCovered } from './coverage.ts'
 import { compileMatcher, LABEL_REMEDY, labelOf, labelProblem } from './matchers.ts'
 
 export const DISORDER_DEFAULT = '5s'
@@ -63,9 +63,10 @@ export class PlanCompiler {
     const { window, aggregates } = this.#window()
     const detectors = this.#detectors(aggregates)
     const sinks = this.#sinks(detectors.length > 0)
-    if (topic !== null) {
-      const fault = coverageFault(topic, where, groupBy, `${this.#root}.groupBy`)
-      if (fault !== null) this.#faults.push(fault)
+    const isSpread = topic !== null && groupBy !== null && !isCovered(topic, where, groupBy)
+    if (isSpread) {
+      const place = `${this.#root}.window`
+      this.#faults.push(...exchangeFaults(topic, groupBy, aggregates ?? [], this.#registry, place))
     }
     return {
       plan: 1,
@@ -79,6 +80,7 @@ export class PlanCompiler {
       aggregates: aggregates ?? [],
       detectors,
       sinks,
+      ...(isSpread ? { exchange: exchangeFor(topic) } : {}),
     }
   }
 

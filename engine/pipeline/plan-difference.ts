@@ -41,6 +41,12 @@ export function planDifference(before: PipelinePlan, after: PipelinePlan): reado
 }
 
 function changeText(path: string, was: unknown, is: unknown): string {
+  if (path === 'exchange.buckets' && was === undefined) {
+    return `${path} is new: ${describeValue(is)} (groups were in one partition each, and are spread over them now)`
+  }
+  if (path === 'exchange.buckets' && is === undefined) {
+    return `${path} is gone; it was ${describeValue(was)} (groups were spread over partitions, and are in one each now)`
+  }
   if (was === undefined) return `${path} is new: ${describeValue(is)}`
   if (is === undefined) return `${path} is gone; it was ${describeValue(was)}`
   return `${path} was ${describeValue(was)}, is now ${describeValue(is)}`

@@ -18,6 +18,7 @@ import {
   type LateQuery,
   type LateRow,
   type NodeStatus,
+  type OwnerStatus,
   type Page,
   type PartitionStatus,
   type PipelineState,
@@ -28,6 +29,7 @@ import {
   type ResultsQuery,
 } from '../contract/queries.ts'
 import type { Labels } from '../contract/samples.ts'
+import { ownerStream, partialStream, resultStreams } from '../contract/streams.ts'
 import { encodeSeriesKey, partitionOf } from '../series/series-key.ts'
 import type { LogReader } from '../store/log-contract.ts'
 import type { PipelineRecord, StateReader } from '../store/state-contract.ts'
@@ -184,11 +186,11 @@ class StoredQueries implements Queries {
     const { id, plan, decoder } = pipeline
     const labels = wantedLabels(group)
     const digest = queryDigest([feed, id, fromMs ?? null, toMs ?? null, state ?? null, labels])
-    const partitions = partitionsOf(plan, feed === 'late' ? undefined : group)
+    const partitions = partitionsOf(plan, feed, group)
     const starts =
       cursor === undefined
         ? this.#starts(feed, pipeline, partitions, fromMs)
-        : decodeCursor(cursor, digest, plan.topic.partitions)
+        : decodeCursor(cursor, digest, resultStreams(plan))
     const query: RowQuery = { ...how, state: this.#sources.state, decoder, pipelineId: id, feed }
     const merged = await mergeRows(query, partitions, starts, limit)
     return {
@@ -204,7 +206,7 @@ class StoredQueries implements Queries {
     partitions: readonly number[],
     fromMs: number | undefined,
   ): RowPosition[] {
-    const starts = Array.from({ length: plan.topic.partitions }, () => ({ seq: 0, row: 0 }))
+    const starts = Array.from({ length: resultStreams(plan) }, () => ({ seq: 0, row: 0 }))
     if (feed !== 'results' || fromMs === undefined) return starts
     for (const partition of partitions) {
       starts[partition] = { seq: firstResultSeq(this.#sources.state, id, partition, fromMs), row: 0 }
@@ -243,6 +245,22 @@ class StoredQueries implements Queries {
     return made
   }
 
+  #owners(pipelineId: number, plan: PipelinePlan, buckets: number): OwnerStatus[] {
+    const { live, state } = this.#sources
+    let sent = 0
+    for (let partition = 0; partition < plan.topic.partitions; partition++) {
+      sent += state.progress(pipelineId, partialStream(plan, partition))?.nextSeq ?? 0
+    }
+    return Array.from({ length: buckets }, (_, bucket) => {
+      const partition = ownerStream(plan, bucket)
+      return {
+        partition,
+        lag: Math.max(0, sent - (state.progress(pipelineId, partition)?.position ?? 0)),
+        watermarkMs: live.watermarkMs(pipelineId, partition),
+      }
+    })
+  }
+
   #currentAlerts(pipelineId: number): readonly Alert[] {
     return this.#sources.state.alerts(pipelineId).map(({ json }) => JSON.parse(json) as Alert)
   }
@@ -265,6 +283,10 @@ class StoredQueries implements Queries {
       })
       if (progress !== null) addLedger(ledger, progress.ledger)
     }
+    for (let stream = plan.topic.partitions; stream < resultStreams(plan); stream++) {
+      const progress = state.progress(record.id, stream)
+      if (progress !== null) addLedger(ledger, progress.ledger)
+    }
     const alerts = this.#currentAlerts(record.id)
     const firing = alerts.filter((alert) => alert.state === 'firing').length
     return {
@@ -273,6 +295,9 @@ class StoredQueries implements Queries {
       ...live.pipeline(record.name),
       plan,
       partitions,
+      ...(plan.exchange === undefined
+        ? {}
+        : { owners: this.#owners(record.id, plan, plan.exchange.buckets) }),
       ledger,
       alertsPending: alerts.length - firing,
       alertsFiring: firing,
@@ -280,11 +305,16 @@ class StoredQueries implements Queries {
   }
 }
 
-/** All partitions, or the one that alone can hold groups with these labels. */
-function partitionsOf(plan: PipelinePlan, group: Labels | undefined): readonly number[] {
+/** All streams that hold records of the feed, or the one that alone can hold groups with these labels. */
+function partitionsOf(plan: PipelinePlan, feed: SinkFeed, group: Labels | undefined): readonly number[] {
   const { partitions, partitionBy } = plan.topic
+  const { exchange } = plan
+  if (exchange !== undefined && feed !== 'late') {
+    return Array.from({ length: exchange.buckets }, (_, bucket) => ownerStream(plan, bucket))
+  }
   const decided =
     group !== undefined &&
+    feed !== 'late' &&
     partitionBy !== null &&
     partitionBy.length > 0 &&
     partitionBy.every((label) => Object.hasOwn(group, label) && group[label] !== '')

@@ -60,10 +60,10 @@ export class Router {
   }
 
   #decide(key: Uint8Array): number {
-    if (this.#isPlain) return this.#rowFor(key) + 1
+    if (this.#isPlain) return this.rowOf(key) + 1
     const labels = decodeSeriesKey(key)
     if (!this.#matches(labels)) return ROUTE_FILTERED
-    return this.#rowFor(this.#groupBy === null ? key : groupKey(labels, this.#groupBy)) + 1
+    return this.rowOf(this.#groupBy === null ? key : groupKey(labels, this.#groupBy)) + 1
   }
 
   get rows(): number {
@@ -94,7 +94,8 @@ export class Router {
     }
   }
 
-  #rowFor(key: Uint8Array): number {
+  /** The row of a group, new if need be. The key's bytes are copied. */
+  rowOf(key: Uint8Array): number {
     const before = this.rows
     const row = this.#keys.intern(key)
     if (row < before) return row

@@ -26,13 +26,19 @@ export interface RowLayout {
   readonly columns: readonly Column[]
 }
 
-export function rowLayout(aggregates: readonly AggregatePlan[], registry: Registry): RowLayout {
+/** `exchange`: only of accumulators whose slices can be put together from several partitions. */
+export function rowLayout(
+  aggregates: readonly AggregatePlan[],
+  registry: Registry,
+  exchange = false,
+): RowLayout {
   const plugins = aggregates.map(({ kind }) => {
     const plugin = registry.aggregates.get(kind) as AggregatePlugin | undefined
     assert(plugin !== undefined, 'a compiled plan names aggregates of the registry', kind)
     return plugin
   })
-  const kinds = fewestAccumulators(plugins.map((plugin) => plugin.accumulators))
+  const fits = (kind: string): boolean => !exchange || registry.accumulators.get(kind)?.ordered !== true
+  const kinds = fewestAccumulators(plugins.map((plugin) => plugin.accumulators.filter(fits)))
   const accumulators = kinds.map((kind) => {
     const accumulator = registry.accumulators.get(kind)
     assert(accumulator !== undefined, 'an aggregate names accumulators of the registry', kind)

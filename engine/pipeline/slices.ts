@@ -110,6 +110,17 @@ export class Slices {
     return newest
   }
 
+  /** A live slice's samples went elsewhere: it is as if it had none. */
+  clear(slice: number): void {
+    const slot = this.slotOf(slice)
+    assert(this.held[slot] === slice, 'a slice that is cleared is live', slice)
+    this.held[slot] = NONE
+    // No mark, as in dropBefore.
+    this.touched[slot] = 0
+    const from = this.baseOf(slot)
+    this.cells.data.fill(0, from, from + this.rows * this.stride)
+  }
+
   /** Slices before `slice` are over: their slots are cleared for newer ones. */
   dropBefore(slice: number): void {
     for (let slot = 0; slot < this.slots; slot++) {

@@ -2,7 +2,7 @@
  * What `verify` asks of a pipeline: whether an entry is what its plan makes, and whether a checkpoint can be restored. It
  * answers by doing what a reader of results and a start of the node do.
  */
-import { ENTRY_RESULTS, RESULTS_HEADER_BYTES } from '../contract/entries.ts'
+import { ENTRY_RESULTS, type EntrySink, RESULTS_HEADER_BYTES } from '../contract/entries.ts'
 import type { PipelinePlan } from '../contract/plan.ts'
 import type { Registry } from '../contract/plugins.ts'
 import type { Entry, PipelineRecord } from '../store/state-contract.ts'
@@ -47,13 +47,16 @@ class StoredPipeline implements PipelineVerifier {
   }
 
   checkpoint(...[partition, checkpoint, pages, groupKey]: Parameters<PipelineVerifier['checkpoint']>) {
+    // An owner's state is checked page by page; only a chain can be restored without what it stands on.
+    if (partition >= this.#plan.topic.partitions) return null
     try {
       const chain = new Chain({
         plan: this.#plan,
         registry: this.#registry,
         partition,
         keyOf: () => new Uint8Array(0),
-        sink: { group() {}, entry() {} },
+        sink: NO_SINK,
+        ...(this.#plan.exchange === undefined ? {} : { partialSink: NO_SINK }),
       })
       chain.restore(checkpoint.meta, pages, groupKey)
       if (chain.position !== checkpoint.position || chain.nextSeq !== checkpoint.nextSeq) {
@@ -65,6 +68,8 @@ class StoredPipeline implements PipelineVerifier {
     }
   }
 }
+
+const NO_SINK: EntrySink = { group() {}, entry() {} }
 
 function windowProblem({ bytes, eventTimeMs }: Entry): string | null {
   if (bytes.length < RESULTS_HEADER_BYTES) return null

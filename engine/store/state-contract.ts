@@ -17,12 +17,14 @@ export interface PipelineRecord {
   readonly planJson: string
 }
 
-/** Up to where results were emitted, per (pipeline, partition). */
+/** Up to where entries were emitted, per stream of a pipeline (contract/streams.ts). */
 export interface Progress {
-  /** Next offset wanted. */
+  /** Next offset wanted; of an owner's stream: entries it has taken, over all partitions. */
   readonly position: number
   readonly nextSeq: number
   readonly ledger: Ledger
+  /** Of a partial stream: log time of the newest record; every entry of a log time before it is committed. */
+  readonly logMs?: number
 }
 
 /** A cut: state pages stand for this position. */
@@ -99,6 +101,15 @@ export interface StateWriter extends StateReader {
   transaction<T>(body: (txn: StateTransaction) => T): T
   /** Deletes old entries, at most `deletionsMax`, in one transaction. */
   retainEntries(request: EntryRetentionRequest): { readonly deleted: number; readonly more: boolean }
+  /** Deletes entries before `beforeSeq` of each stream, at most `deletionsMax` in all. True: there is more to delete. */
+  retireEntries(
+    streams: readonly {
+      readonly pipelineId: number
+      readonly partition: number
+      readonly beforeSeq: number
+    }[],
+    deletionsMax?: number,
+  ): boolean
   /** Deletes rows of pipelines that were reset, at most `deletionsMax`. False: nothing is left to collect. */
   collect(deletionsMax?: number): boolean
 }

@@ -23,6 +23,8 @@ import { LmdbStateReader } from './state-reader.ts'
 import { pagePayload, pipelineStart, type StateTables } from './state-tables.ts'
 
 export const PIPELINES_MAX = 1_024
+/** Entries that one call of `retireEntries` deletes: a few ms of the committer's time. */
+export const RETIRED_ENTRIES_MAX = 4_096
 
 const NEXT_PIPELINE_KEY = Buffer.from('next-pipeline')
 const NOTHING = new Uint8Array(0)
@@ -76,6 +78,39 @@ export class LmdbStateWriter extends LmdbStateReader implements StateWriter {
       })
     }
     return { deleted: until - firstSeq, more }
+  }
+
+  retireEntries(
+    streams: readonly {
+      readonly pipelineId: number
+      readonly partition: number
+      readonly beforeSeq: number
+    }[],
+    deletionsMax = RETIRED_ENTRIES_MAX,
+  ): boolean {
+    const { env, entries } = this.#tables
+    let left = deletionsMax
+    let more = false
+    const runs: { pipelineId: number; partition: number; firstSeq: number; endSeq: number }[] = []
+    for (const { pipelineId, partition, beforeSeq } of streams) {
+      const { firstSeq, endSeq } = this.seqRange(pipelineId, partition)
+      const until = Math.min(beforeSeq, endSeq)
+      if (until <= firstSeq) continue
+      const taken = Math.min(until - firstSeq, left)
+      if (taken < until - firstSeq) more = true
+      left -= taken
+      if (taken > 0) runs.push({ pipelineId, partition, firstSeq, endSeq: firstSeq + taken })
+    }
+    if (runs.length === 0) return more
+    this.transaction(() => {
+      for (const { pipelineId, partition, firstSeq, endSeq } of runs) {
+        for (let seq = firstSeq; seq < endSeq; seq++) {
+          const removed = env.remove(entries, this.#tables.entryKey(pipelineId, partition, seq))
+          assert(removed, 'entries have no gaps', pipelineId, partition, seq)
+        }
+      }
+    })
+    return more
   }
 
   collect(deletionsMax = RETENTION_DELETIONS_MAX): boolean {

@@ -41,11 +41,21 @@ export class EventClock {
   advanceLog(logMs: number): boolean {
     // The log clamps it monotone; a record that says otherwise changes nothing.
     if (logMs > this.logMs) this.logMs = logMs
-    if (this.newestMs === -Infinity || this.logMs - this.lastSampleLogMs < this.idleMs) return false
+    if (!this.isIdle) return false
     const watermarkMs = this.#idleWatermarkMs(this.logMs)
     if (watermarkMs <= this.watermarkMs) return false
     this.watermarkMs = watermarkMs
     return true
+  }
+
+  /** Samples have come, and none for `idleMs` of log time. */
+  get isIdle(): boolean {
+    return this.newestMs !== -Infinity && this.logMs - this.lastSampleLogMs >= this.idleMs
+  }
+
+  /** Log time from which on it is idle if nothing comes; Infinity before the first sample. */
+  get idleFromMs(): number {
+    return this.newestMs === -Infinity ? Infinity : Math.ceil(this.lastSampleLogMs + this.idleMs)
   }
 
   /** The node was down: idleness is counted as if these ms of log time had not passed. */

@@ -130,11 +130,14 @@ export function describeAggregate<O>(contract: AggregateContract<O>): void {
         )
       })
 
-      it('shows in cell 0 whether there is a sample, whatever its value', () => {
-        for (const value of [0, -0, 1, -1e308]) {
-          expect(cellsOf(accumulator, [{ timestampMs: 0, value }])[0]).not.toBe(0)
+      it('counts the samples in cell 0, whatever their values', () => {
+        const samples = [0, -0, 1, -1e308].map((value, i) => ({ timestampMs: i % 3, value }))
+        for (let count = 0; count <= samples.length; count++) {
+          expect(cellsOf(accumulator, samples.slice(0, count))[0]).toBe(count)
         }
-        expect(cellsOf(accumulator, [])[0]).toBe(0)
+        const cells = cellsOf(accumulator, samples)
+        accumulator.merge(cells, 0, cellsOf(accumulator, [{ timestampMs: 10, value: 1 }]), 0)
+        expect(cells[0]).toBe(samples.length + 1)
       })
 
       it('touches only its own cells of the rows given, and skips samples without a row', () => {

@@ -1,9 +1,9 @@
-/** The newest sample by event time; of equal times the one that arrived later. Cells: 0 has one, 1 time, 2 value. */
+/** The newest sample by event time; of equal times the one that arrived later. Cells: 0 count, 1 time, 2 value. */
 import type { Accumulator } from '../../../engine/contract/plugins.ts'
 import type { SampleView } from '../../../engine/contract/samples.ts'
 
 export const LAST = 'last'
-const HAS = 0
+const COUNT = 0
 const TIME = 1
 const VALUE = 2
 /** Cells that the aggregate reads. */
@@ -29,14 +29,16 @@ function add(
     if (position < 0) continue
     const cell = position + lane
     const timeMs = timestampsMs[timesAt + i]!
-    if (cells[cell + HAS] !== 0 && timeMs < cells[cell + TIME]!) continue
-    cells[cell + HAS] = 1
+    const count = cells[cell + COUNT]!
+    cells[cell + COUNT] = count + 1
+    if (count !== 0 && timeMs < cells[cell + TIME]!) continue
     cells[cell + TIME] = timeMs
     cells[cell + VALUE] = values[valuesAt + i]!
   }
 }
 
 function merge(into: Float64Array, intoAt: number, later: Float64Array, laterAt: number): void {
+  into[intoAt + COUNT]! += later[laterAt + COUNT]!
   if (later[laterAt + TIME]! < into[intoAt + TIME]!) return
   into[intoAt + TIME] = later[laterAt + TIME]!
   into[intoAt + VALUE] = later[laterAt + VALUE]!

@@ -21,7 +21,7 @@ const INCREASE = 5
 /** Cells that the aggregate reads. */
 export const RATE_CELLS = { firstTime: FIRST_TIME, lastTime: LAST_TIME, increase: INCREASE }
 
-export const rateAccumulator: Accumulator = { kind: RATE, width: 6, add, merge }
+export const rateAccumulator: Accumulator = { kind: RATE, width: 6, ordered: true, add, merge }
 
 /** hot */
 function add(

@@ -1,0 +1,245 @@
+/**
+ * A shard's owners of groups (engine/pipeline/merger.ts), for pipelines whose groups are spread over partitions. Owners
+ * are spread over shards as partitions are. They read what partitions have sent from the state store, committed entries
+ * only, once a pipeline and shard, and report to the committer as chains do. Nothing waits for them: what they have not
+ * taken is in the store. Built and driven by the shard.
+ */
+import type { CommitProducer } from '../engine/broker/commit-producer.ts'
+import type { Board, BoardPipeline } from '../engine/broker/node-board.ts'
+import { ownerStream, partialStream } from '../engine/contract/streams.ts'
+import { Merger } from '../engine/pipeline/merger.ts'
+import type { StateReader } from '../engine/store/state-contract.ts'
+import { assert } from '../engine/util/assert.ts'
+import { registry } from '../operators/registry.ts'
+
+/** One read of a partition's stream. */
+const READ_LIMITS = { countMax: 256, bytesMax: 1024 * 1024 }
+/** Reads of one stream in a turn, so that chains get theirs. */
+const READS_A_TURN = 8
+
+export interface MergeSeatsOptions {
+  readonly shard: number
+  readonly shardCount: number
+  readonly pipelines: readonly BoardPipeline[]
+  readonly board: Board
+  readonly state: StateReader
+  readonly commits: CommitProducer
+}
+
+interface OwnerSeat {
+  readonly merger: Merger
+  readonly stream: number
+  readonly slot: number
+  reportedPosition: number
+  checkpointedPosition: number
+}
+
+export class MergeSeats {
+  readonly #options: MergeSeatsOptions
+  readonly #feeds: readonly MergeFeed[]
+
+  constructor(options: MergeSeatsOptions) {
+    this.#options = options
+    const feeds: MergeFeed[] = []
+    options.pipelines.forEach((pipeline, row) => {
+      const seats: OwnerSeat[] = []
+      for (let bucket = 0; bucket < (pipeline.plan.exchange?.buckets ?? 0); bucket++) {
+        const stream = ownerStream(pipeline.plan, bucket)
+        if ((pipeline.topic.slot + stream) % options.shardCount === options.shard) {
+          seats.push(openSeat(options, pipeline, bucket))
+        }
+      }
+      if (seats.length > 0) feeds.push(new MergeFeed(options, pipeline, row, seats))
+    })
+    this.#feeds = feeds
+  }
+
+  get isEmpty(): boolean {
+    return this.#feeds.length === 0
+  }
+
+  /** Takes what was committed since the last call. False: there is more. */
+  poll(): boolean {
+    let isCaughtUp = true
+    for (const feed of this.#feeds) isCaughtUp = feed.poll() && isCaughtUp
+    return isCaughtUp
+  }
+
+  /** Nothing was committed since the last poll. */
+  get isCaughtUp(): boolean {
+    return this.#feeds.every((feed) => feed.isCaughtUp)
+  }
+
+  /** Tells the committer where owners stand. True: one has moved. */
+  report(): boolean {
+    const { commits, board } = this.#options
+    let moved = false
+    for (const { pipeline, seats } of this.#feeds) {
+      for (const seat of seats) {
+        const { merger } = seat
+        board.wantedLogMs[seat.slot] = merger.wantedLogMs
+        const { position } = merger
+        // Told only when the results of it are committed.
+        if (position === seat.reportedPosition && board.committed[seat.slot]! >= position) {
+          board.processed[seat.slot] = merger.settledEntries
+        }
+        if (position === seat.reportedPosition) continue
+        commits.progress(pipeline.pipelineId, seat.stream, merger)
+        seat.reportedPosition = position
+        board.watermarkMs[seat.slot] = merger.watermarkMs
+        moved = true
+      }
+    }
+    if (moved) board.publish()
+    return moved
+  }
+
+  checkpoint(): void {
+    for (const { pipeline, seats } of this.#feeds) {
+      for (const seat of seats) {
+        const { position } = seat.merger
+        if (position === seat.checkpointedPosition) continue
+        this.#options.commits.checkpoint(pipeline.pipelineId, seat.stream, seat.merger)
+        seat.checkpointedPosition = position
+      }
+    }
+  }
+
+  groupCount(row: number): number {
+    return this.#mergers(row).reduce((sum, { groupCount }) => sum + groupCount, 0)
+  }
+
+  /** The smallest of the pipeline's owners here; Infinity: none has one. */
+  watermarkMs(row: number): number {
+    return this.#mergers(row).reduce(
+      (least, { watermarkMs }) => (watermarkMs === -Infinity ? least : Math.min(least, watermarkMs)),
+      Infinity,
+    )
+  }
+
+  #mergers(row: number): Merger[] {
+    return this.#feeds
+      .filter((feed) => feed.row === row)
+      .flatMap(({ seats }) => seats.map((seat) => seat.merger))
+  }
+}
+
+/** One pipeline's partial streams, read once for all owners of this shard. */
+class MergeFeed {
+  readonly pipeline: BoardPipeline
+  readonly row: number
+  readonly seats: readonly OwnerSeat[]
+  readonly #board: Board
+  readonly #state: StateReader
+  /** By partition: next entry to read; the committed position when last read to the end, or -1. */
+  readonly #nextSeqs: number[] = []
+  readonly #seen: number[] = []
+
+  constructor(options: MergeSeatsOptions, pipeline: BoardPipeline, row: number, seats: readonly OwnerSeat[]) {
+    this.pipeline = pipeline
+    this.row = row
+    this.seats = seats
+    this.#board = options.board
+    this.#state = options.state
+    for (let partition = 0; partition < pipeline.topic.partitions; partition++) {
+      this.#nextSeqs.push(Math.min(...seats.map(({ merger }) => merger.cursor(partition))))
+      this.#seen.push(-1)
+    }
+  }
+
+  /** Nothing to read now: what a partition has sent beyond what is wanted waits for other partitions. */
+  get isCaughtUp(): boolean {
+    return this.#seen.every(
+      (seen, partition) => seen === this.#committed(partition) || !this.#wants(partition),
+    )
+  }
+
+  poll(): boolean {
+    let hasRead = false
+    for (let partition = 0; partition < this.#seen.length; partition++) {
+      const committed = this.#committed(partition)
+      if (this.#seen[partition] === committed) continue
+      hasRead = true
+      // Not to the end: the next turn goes on.
+      if (this.#read(partition)) this.#seen[partition] = committed
+    }
+    if (hasRead) for (const { merger } of this.seats) merger.advance()
+    return this.isCaughtUp
+  }
+
+  #wants(partition: number): boolean {
+    return this.seats.every(({ merger }) => merger.wants(partition))
+  }
+
+  /** True: every entry that is committed, and the log time they stand for, was offered. */
+  #read(partition: number): boolean {
+    const { pipelineId, plan } = this.pipeline
+    const stream = partialStream(plan, partition)
+    // Before the entries: those that it covers are there when they are read.
+    const progress = this.#state.progress(pipelineId, stream)
+    if (progress === null) return true
+    for (let reads = 0; this.#nextSeqs[partition]! < progress.nextSeq; reads++) {
+      if (reads === READS_A_TURN || !this.#wants(partition)) return false
+      const entries = this.#state.entries(pipelineId, stream, this.#nextSeqs[partition]!, READ_LIMITS)
+      assert(entries.length > 0, 'a committed partial can be read', plan.name, partition)
+      for (const entry of entries) for (const { merger } of this.seats) merger.offer(partition, entry)
+      this.#nextSeqs[partition] = entries.at(-1)!.seq + 1
+    }
+    if (progress.logMs !== undefined) {
+      for (const { merger } of this.seats) merger.frontier(partition, progress.logMs)
+    }
+    return true
+  }
+
+  /** Moves with every commit that tells something new of the partition. */
+  #committed(partition: number): number {
+    const { plan, slot } = this.pipeline
+    return this.#board.committed[slot + partialStream(plan, partition)]!
+  }
+}
+
+function openSeat(options: MergeSeatsOptions, pipeline: BoardPipeline, bucket: number): OwnerSeat {
+  const { state, commits } = options
+  const { plan, pipelineId, slot } = pipeline
+  const stream = ownerStream(plan, bucket)
+  const merger = new Merger({
+    plan,
+    registry,
+    bucket,
+    sink: commits.entriesOf(pipelineId, stream),
+    source: {
+      groupKey: (partition, groupId) => {
+        const key = state.groupKey(pipelineId, partition, groupId)
+        assert(key !== null, 'a partial uses groups that were committed', plan.name, partition, groupId)
+        return key
+      },
+      entry: (partition, seq) => {
+        const [entry] = state.entries(pipelineId, partialStream(plan, partition), seq, { countMax: 1 })
+        assert(
+          entry?.seq === seq,
+          'a partial is kept until its windows have fired',
+          plan.name,
+          partition,
+          seq,
+        )
+        return entry.bytes
+      },
+    },
+  })
+  const checkpoint = state.checkpoint(pipelineId, stream)
+  if (checkpoint !== null) {
+    merger.restore(checkpoint.meta, state.pages(pipelineId, stream), (groupId) => {
+      const key = state.groupKey(pipelineId, stream, groupId)
+      assert(key !== null, 'a checkpoint uses groups that were committed', plan.name, stream, groupId)
+      return key
+    })
+    assert(merger.position === checkpoint.position, 'a checkpoint stands for its position', plan.name, stream)
+  }
+  return {
+    merger,
+    stream,
+    slot: slot + stream,
+    reportedPosition: -1,
+    checkpointedPosition: checkpoint === null ? -1 : checkpoint.position,
+  }
+}

@@ -26,7 +26,7 @@ interface PartitionState {
 
 export class ExchangeOracle {
   readonly rows: MergedRow[] = []
-  readonly ledger = { in: 0, windowed: 0, filtered: 0, late: 0, nonFinite: 0 }
+  readonly ledger = { in: 0, windowed: 0, filtered: 0, late: 0, nonFinite: 0, dead: 0 }
   readonly #plan: PipelinePlan
   readonly #label: string
   readonly #partitions: PartitionState[]

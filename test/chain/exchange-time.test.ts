@@ -179,12 +179,12 @@ describe('time in an exchange', () => {
     // By its own watermark neither is late. The owner has fired what ends by 4 s: all that holds the first, and half of
     // what holds the second.
     node.send(1, T + 3_100, T + 3_900).pass(100)
-    expect(node.run.ledger).toEqual({ in: 5, windowed: 4, filtered: 0, late: 1, nonFinite: 0 })
+    expect(node.run.ledger).toEqual({ in: 5, windowed: 4, filtered: 0, late: 1, nonFinite: 0, dead: 0 })
     node
       .send(1, T + 5_000)
       .send(0, T + 6_000)
       .pass(100)
-    expect(node.run.ledger).toEqual({ in: 7, windowed: 6, filtered: 0, late: 1, nonFinite: 0 })
+    expect(node.run.ledger).toEqual({ in: 7, windowed: 6, filtered: 0, late: 1, nonFinite: 0, dead: 0 })
     expect(node.windows.filter(([endMs]) => endMs > 3_000)).toEqual([
       [4_500, 2],
       [5_000, 1],

@@ -166,6 +166,11 @@ class SimEnv {
     return bytes === null ? 0 : new DataView(bytes.buffer, bytes.byteOffset).getFloat64(0)
   }
 
+  /** No simulated owner is ever taken over while it lives. */
+  takeover(): number {
+    return 0
+  }
+
   takeFence(fence: number): void {
     const bytes = new Uint8Array(8)
     new DataView(bytes.buffer).setFloat64(0, fence)

@@ -309,12 +309,8 @@ export class ShardThread {
   #reportPartials({ chain, pipeline, partition }: Seat): void {
     const { plan, pipelineId } = pipeline
     if (plan.exchange === undefined) return
-    this.#commits.progress(pipelineId, partialStream(plan, partition), {
-      position: chain.position,
-      nextSeq: chain.nextPartialSeq,
-      ledger: NOTHING_COUNTED,
-      logMs: chain.logMs,
-    })
+    const sent = { position: chain.position, nextSeq: chain.nextPartialSeq, ledger: NOTHING_COUNTED }
+    this.#commits.progress(pipelineId, partialStream(plan, partition), sent, chain.logMs)
   }
 
   /** Lag, watermark and groups of one pipeline over this shard's partitions. */

@@ -17,8 +17,6 @@ export interface StreamProgress {
   readonly position: number
   readonly nextSeq: number
   readonly ledger: Ledger
-  /** Of a partial stream only. */
-  readonly logMs?: number
 }
 
 export interface StreamState extends StreamProgress {
@@ -58,7 +56,8 @@ export class CommitProducer {
     }
   }
 
-  progress(pipelineId: number, partition: number, stream: StreamProgress): void {
+  /** `logMs`: of a partial stream only. */
+  progress(pipelineId: number, partition: number, stream: StreamProgress, logMs = NaN): void {
     const ring = this.#ring
     const at = this.#claim(frames.PROGRESS_BYTES, pipelineId, partition)
     const f64At = at >> 3
@@ -71,7 +70,7 @@ export class CommitProducer {
     ring.f64[f64At + 6] = ledger.late
     ring.f64[f64At + 7] = ledger.nonFinite
     ring.f64[f64At + 8] = ledger.dead
-    ring.f64[f64At + 9] = stream.logMs ?? NaN
+    ring.f64[f64At + 9] = logMs
     ring.commit(frames.FRAME_PROGRESS)
   }
 

@@ -14,8 +14,12 @@ export function resultStreams({ topic, exchange }: PipelinePlan): number {
   return topic.partitions + (exchange?.buckets ?? 0)
 }
 
-export function storedStreams(plan: PipelinePlan): number {
-  return resultStreams(plan) + (plan.exchange === undefined ? 0 : plan.topic.partitions)
+export function storedStreams({ topic, exchange }: PipelinePlan): number {
+  return streamCount(topic.partitions, exchange)
+}
+
+export function streamCount(partitions: number, exchange: PipelinePlan['exchange']): number {
+  return partitions + (exchange === undefined ? 0 : exchange.buckets + partitions)
 }
 
 export function ownerStream({ topic }: PipelinePlan, bucket: number): number {

@@ -5,7 +5,16 @@
  * every later transaction is refused, and the process must exit. Never retries, never hands out LMDB's own buffers.
  * Reasons and measurements: docs/decisions/store.md.
  */
-import { closeSync, existsSync, openSync, readSync, statSync, truncateSync } from 'node:fs'
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  openSync,
+  readSync,
+  statSync,
+  truncateSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { type Database, open, type RootDatabase } from 'lmdb'
@@ -408,8 +417,10 @@ const META_BYTES = 64
  */
 function pageBytesOf(path: string): number {
   if (!envExists(path)) return 0
-  // LMDB opens both for writing; lmdb-js kills the process where LMDB cannot.
-  if (existsSync(join(path, LOCK_FILE))) closeSync(openSync(join(path, LOCK_FILE), 'r+'))
+  // LMDB opens both for writing; lmdb-js kills the process where LMDB cannot. The lock file is only asked about: to close
+  // any handle on it would give up this process's fcntl(2) locks there, which other threads' environments hold, and the
+  // next process to open the store would take it for unused and clear its table of readers.
+  if (existsSync(join(path, LOCK_FILE))) accessSync(join(path, LOCK_FILE), constants.R_OK | constants.W_OK)
   const file = openSync(join(path, DATA_FILE), 'r+')
   try {
     const meta = Buffer.alloc(META_BYTES)

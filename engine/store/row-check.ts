@@ -9,7 +9,7 @@ import type { Table } from './env.ts'
 import { readU16, readU32, readU64 } from './keys.ts'
 import type { LogTables } from './log-tables.ts'
 import { damaged, unseal } from './sealed.ts'
-import type { Progress } from './state-contract.ts'
+import type { PipelineRecord, Progress } from './state-contract.ts'
 import { partitionEnd, partitionStart, pipelineStart, type StateTables } from './state-tables.ts'
 
 const FROM_FIRST = new Uint8Array([0])
@@ -37,14 +37,15 @@ export function checkLogRows(tables: LogTables): void {
   })
 }
 
-/** Each row belongs to a pipeline and a partition that exist; entries end where progress says. */
-export function checkStateRows(tables: StateTables, partitionsOf: (topicId: number) => number | null): void {
+/** Each row belongs to a pipeline and a stream that exist; entries end where progress says. */
+export function checkStateRows(
+  tables: StateTables,
+  streamsOf: (pipeline: PipelineRecord) => number | null,
+): void {
   const { env } = tables
   env.read(() => {
-    const partitions = new Map<number, number | null>()
-    for (const pipeline of tables.readPipelines()) {
-      partitions.set(pipeline.id, partitionsOf(pipeline.topicId))
-    }
+    const streams = new Map<number, number | null>()
+    for (const pipeline of tables.readPipelines()) streams.set(pipeline.id, streamsOf(pipeline))
     const names = new Map<Table, string>([
       [tables.dropped, 'dropped pipeline'],
       [tables.progress, 'progress'],
@@ -56,13 +57,13 @@ export function checkStateRows(tables: StateTables, partitionsOf: (topicId: numb
       for (const { key, value } of env.rows(table, pipelineStart(0), PAST_LAST)) {
         const pipelineId = readU32(key, 0)
         unseal(value, () => `a row (${name}) of pipeline #${pipelineId}`)
-        if (table === tables.dropped) partitions.set(pipelineId, null)
-        else if (!partitions.has(pipelineId)) throw orphan(name, pipelineId)
+        if (table === tables.dropped) streams.set(pipelineId, null)
+        else if (!streams.has(pipelineId)) throw orphan(name, pipelineId)
       }
     }
     for (const table of [tables.groups, tables.entries, tables.pages]) {
       for (const { pipelineId, partition } of prefixes(tables, table)) {
-        const count = partitions.get(pipelineId)
+        const count = streams.get(pipelineId)
         if (count === undefined) throw orphan('group, entry or page', pipelineId)
         if (count !== null && partition >= count) {
           throw damaged(`a row of ${tables.placeOf(pipelineId, partition)}`, 'there is no such partition')

@@ -6,6 +6,8 @@
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { MillraceError } from '../contract/errors.ts'
+import type { PipelinePlan } from '../contract/plan.ts'
+import { streamCount } from '../contract/streams.ts'
 import { type Clock, systemClock } from '../util/clock.ts'
 import { killPoint } from '../util/kill-point.ts'
 import { createEnv, removeDrafts } from './create-env.ts'
@@ -384,7 +386,12 @@ export function verifyOffsets(log: StoreEnv, state: StoreEnv, dir: string): numb
   const topics = log.read(() => logTables.readTopics())
   const tails = log.read(() => topics.map((topic) => logTables.readTails(topic.id)))
   checkLogRows(logTables)
-  checkStateRows(stateTables, (topicId) => topics[topicId]?.partitions ?? null)
+  checkStateRows(stateTables, ({ topicId, planJson }) => {
+    const topic = topics[topicId]
+    if (topic === undefined) return null
+    const { exchange } = JSON.parse(planJson) as Pick<PipelinePlan, 'exchange'>
+    return streamCount(topic.partitions, exchange)
+  })
   let newestMs = Number.NEGATIVE_INFINITY
   for (const tail of tails) {
     if (tail === null) continue

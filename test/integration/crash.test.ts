@@ -42,25 +42,24 @@ function crashtest(kills: number, points: readonly KillPoint[], mutant: Mutant |
   })
 }
 
-const MUTANTS: readonly [Mutant, keyof Outcome, readonly KillPoint[]][] = [
-  // The offset is committed apart from what it stands for.
-  ['offset-apart', 'lost', ['state-committed']],
+const MUTANTS: readonly [Mutant, 'lost' | 'duplicated' | 'differing' | RegExp, readonly KillPoint[]][] = [
+  // The offset is committed apart from what it stands for: the store itself refuses to open without its entries.
+  ['offset-apart', /entry \d+ of pipeline .* is damaged \(missing\)/, ['state-committed']],
   // Acknowledged before it is on the disk.
   ['ack-early', 'lost', ['log-staged', 'log-written']],
-  // The outbox is ahead of the commit.
-  ['sent-early', 'differing', ['state-written']],
   // What comes again on replay is not suppressed.
   ['not-suppressed', 'duplicated', ['commit-told']],
 ]
 
 describe.concurrent(`a broken engine (seed ${SEED})`, () => {
   test.for(MUTANTS)(
-    '%s: the crash test fails with %s records',
+    '%s: the crash test fails (%s)',
     { timeout: RUN_MS_MAX },
     async ([mutant, count, points]) => {
       const outcome = await crashtest(5, points, mutant)
       expect(outcome.code, outcome.said).toBe(1)
-      expect(outcome[count], outcome.said).toBeGreaterThan(0)
+      if (count instanceof RegExp) expect(outcome.said).toMatch(count)
+      else expect(outcome[count], outcome.said).toBeGreaterThan(0)
     },
   )
 

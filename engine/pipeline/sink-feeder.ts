@@ -21,6 +21,8 @@ import type { Prng } from '../util/prng.ts'
 import type { ResultCursor } from './result-cursor.ts'
 
 export const BATCH_RECORDS_MAX = 1_000
+/** How fast a target is shows with the first batches: they start small, and grow while they are quick. */
+const BATCH_RECORDS_FIRST = 16
 const BACKOFF = { firstMs: 100, maxMs: 30_000 }
 /** How often progress is remembered while records are delivered, and while there are only others' entries to pass over. */
 const REMEMBER_MS = 200
@@ -79,6 +81,7 @@ export class SinkFeeder {
   #state: SinkState = 'opening'
   #problem: string | null = null
   #delivered = 0
+  #batchRecords = BATCH_RECORDS_FIRST
   #retries = 0
   #deadLetters = 0
   #lostEntries = 0
@@ -206,8 +209,8 @@ export class SinkFeeder {
     const { cursor } = this.#options
     while (!this.#stop.signal.aborted) {
       this.#nudged = false
-      const { records, more } = cursor.read(BATCH_RECORDS_MAX)
-      if (records.length > 0) await this.#deliver(sink, records)
+      const { records, more } = cursor.read(this.#batchRecords)
+      if (records.length > 0) await this.#deliverPaced(sink, records)
       else if (more) this.#pass()
       if (this.#dueInMs() === 0) this.#rememberInBackground()
       if (this.#rememberFailure !== null) throw this.#rememberFailure
@@ -242,6 +245,17 @@ export class SinkFeeder {
       }
     })
     this.#wake = null
+  }
+
+  /** A batch takes about as long as progress may go unremembered: what a crash repeats is bounded in time, not in records. */
+  async #deliverPaced(sink: Sink, records: readonly SinkRecord[]): Promise<void> {
+    const { clock } = this.#options
+    const startedMs = clock.monotonicMs()
+    await this.#deliver(sink, records)
+    const tookMs = clock.monotonicMs() - startedMs
+    if (tookMs > REMEMBER_MS) this.#batchRecords = Math.max(1, records.length >> 1)
+    else if (tookMs < REMEMBER_MS / 4 && records.length === this.#batchRecords)
+      this.#batchRecords = Math.min(BATCH_RECORDS_MAX, this.#batchRecords * 2)
   }
 
   async #deliver(sink: Sink, records: readonly SinkRecord[]): Promise<void> {

@@ -475,3 +475,32 @@ test('once a successor owns the store nothing more is sent, and the sink says wh
   expect(outbox.status()[0]).toMatchObject({ state: 'failed' })
   expect(warnings.join()).toContain('taken over')
 })
+
+test('a target that takes its time gets small batches: what may come again after a crash is bounded in time', async () => {
+  const state = storeFor(sinkPlan('slow', 'results'))
+  for (let i = 1; i <= 600; i++) commitWindow(state, 0, i * 1_000, ['a'])
+  const target = new Target()
+  let nowMs = 0
+  let unrememberedMs = 0
+  let sinceMs = 0
+  target.onSend = async (records) => {
+    nowMs += records.length * 20
+    unrememberedMs = Math.max(unrememberedMs, nowMs - sinceMs)
+  }
+  const { outbox } = outboxOver(
+    state,
+    { slow: target },
+    {
+      clock: { nowMs: () => nowMs, monotonicMs: () => nowMs },
+      remember: async (_id, sink, progress) => {
+        sinceMs = nowMs
+        state.remember(sink, progress)
+      },
+    },
+  )
+  await outbox.start()
+  await outbox.drained()
+  expect(target.received).toHaveLength(600)
+  // The pause of REMEMBER_MS, and a batch of about as long before it.
+  expect(unrememberedMs).toBeLessThanOrEqual(2 * 320)
+})

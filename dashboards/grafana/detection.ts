@@ -1,0 +1,169 @@
+/** What the detectors say: how many alerts, of which pipelines, how often, and whether anything keeps them from speaking. */
+import type { DashboardBuilder } from '@grafana/grafana-foundation-sdk/dashboard'
+import { RowBuilder } from '@grafana/grafana-foundation-sdk/dashboard'
+import {
+  DERIVED,
+  PIPELINE_ALERTS,
+  PIPELINE_ALERTS_FIRING,
+  PIPELINE_GROUPS,
+  PIPELINE_LAG,
+  PIPELINE_RESULTS,
+  PIPELINE_SAMPLES,
+  SINK_DEAD,
+  SINK_LAG,
+} from '../../engine/metrics/catalog.ts'
+import { rate, series, sumBy } from '../promql.ts'
+import { choice, curves, dashboard, stat } from './panels.ts'
+import { OF_PIPELINE } from './pipeline.ts'
+
+const where = OF_PIPELINE
+const increase = (range: string, state: string): string =>
+  `increase(${series(PIPELINE_ALERTS, `${where},state="${state}"`)}[${range}])`
+
+export function detection(): DashboardBuilder {
+  return dashboard('millrace-detection', 'Detection', 'Alerts: how many, of which pipelines, how often.')
+    .withVariable(choice('pipeline', 'Pipeline', `label_values(${series(PIPELINE_LAG)}, pipeline)`))
+    .withRow(new RowBuilder('At a glance'))
+    .withPanel(
+      stat({
+        title: 'Firing now',
+        about: 'Alerts that fire now.',
+        unit: 'short',
+        limits: { warn: 1, act: 10 },
+        queries: [{ expr: sumBy('', series(PIPELINE_ALERTS_FIRING, where)), legend: 'firing' }],
+      }),
+    )
+    .withPanel(
+      stat({
+        title: 'Fired, 24 h',
+        about: 'Alerts that began to fire in the last 24 hours.',
+        unit: 'short',
+        queries: [{ expr: `sum(${increase('24h', 'firing')})`, legend: 'fired' }],
+      }),
+    )
+    .withPanel(
+      stat({
+        title: 'Resolved, 24 h',
+        about: 'Alerts that ended in the last 24 hours.',
+        unit: 'short',
+        queries: [{ expr: `sum(${increase('24h', 'resolved')})`, legend: 'resolved' }],
+      }),
+    )
+    .withPanel(
+      stat({
+        title: 'Alarms a group and day',
+        about: 'Alerts that began to fire in the last 24 hours, a group. People stop reading at a few a day.',
+        unit: 'short',
+        limits: { warn: 0.5, act: 2 },
+        queries: [
+          {
+            expr: `sum(${increase('24h', 'firing')}) / sum(${series(PIPELINE_GROUPS, where)})`,
+            legend: 'alarms',
+          },
+        ],
+      }),
+    )
+    .withPanel(
+      stat({
+        title: 'Values judged',
+        about: 'Window results a second: what the detectors see.',
+        unit: 'short',
+        queries: [{ expr: sumBy('', rate(PIPELINE_RESULTS, { where })), legend: 'results/s' }],
+      }),
+    )
+    .withPanel(
+      stat({
+        title: 'Notices waiting',
+        about:
+          'Committed entries that no sink has delivered yet: nobody has been told of the alerts among them.',
+        unit: 'short',
+        limits: { warn: 1_000, act: 100_000 },
+        queries: [{ expr: sumBy('', series(SINK_LAG, where)), legend: 'entries' }],
+      }),
+    )
+    .withRow(new RowBuilder('Alerts'))
+    .withPanel(
+      curves({
+        title: 'Firing',
+        about: 'Alerts that fire, by pipeline.',
+        unit: 'short',
+        stacked: true,
+        queries: [{ expr: sumBy('pipeline', series(PIPELINE_ALERTS_FIRING, where)), legend: '{{pipeline}}' }],
+      }),
+    )
+    .withPanel(
+      curves({
+        title: 'Changes of state',
+        about:
+          'Alerts that came to be pending, firing, resolved, in five minutes. Many pending, few firing: the hold time does its work.',
+        unit: 'short',
+        queries: [
+          { expr: sumBy('state', `increase(${series(PIPELINE_ALERTS, where)}[5m])`), legend: '{{state}}' },
+        ],
+      }),
+    )
+    .withPanel(
+      curves({
+        title: 'Flapping',
+        about:
+          'Alerts that began to fire in the last hour, for each that fires now. High: raise the hold time or the hysteresis.',
+        unit: 'short',
+        queries: [
+          {
+            expr: `${sumBy('pipeline', increase('1h', 'firing'))} / clamp_min(${sumBy('pipeline', series(PIPELINE_ALERTS_FIRING, where))}, 1)`,
+            legend: '{{pipeline}}',
+          },
+        ],
+      }),
+    )
+    .withPanel(
+      curves({
+        title: 'Alarms a group and day',
+        about: 'Alerts that began to fire in the day before, a group, by pipeline.',
+        unit: 'short',
+        queries: [
+          {
+            expr: `${sumBy('pipeline', increase('24h', 'firing'))} / ${sumBy('pipeline', series(PIPELINE_GROUPS, where))}`,
+            legend: '{{pipeline}}',
+          },
+        ],
+      }),
+    )
+    .withRow(new RowBuilder('What keeps detectors from speaking'))
+    .withPanel(
+      curves({
+        title: 'Lag, event time',
+        about: 'An alert is never sooner than this: how far the smallest watermark is behind the clock.',
+        unit: 's',
+        queries: [
+          { expr: `max by (pipeline) (${series(DERIVED.watermarkLag, where)})`, legend: '{{pipeline}}' },
+        ],
+      }),
+    )
+    .withPanel(
+      curves({
+        title: 'Samples that no window saw',
+        about: 'Late, not finite, or in dead letters: the detectors know nothing of them.',
+        unit: 'short',
+        queries: [
+          {
+            expr: sumBy(
+              'pipeline, fate',
+              rate(PIPELINE_SAMPLES, { where: `${where},fate=~"late|non_finite|dead"` }),
+            ),
+            legend: '{{pipeline}} {{fate}}',
+          },
+        ],
+      }),
+    )
+    .withPanel(
+      curves({
+        title: 'Notices refused for good',
+        about: 'Records that a target refused: skipped and logged. Look at the target’s answer in the log.',
+        unit: 'short',
+        queries: [
+          { expr: sumBy('pipeline, sink', rate(SINK_DEAD, { where })), legend: '{{pipeline}} {{sink}}' },
+        ],
+      }),
+    )
+}

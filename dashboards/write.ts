@@ -1,0 +1,4 @@
+/** `npm run dashboards`. */
+import { writeGenerated } from './build.ts'
+
+writeGenerated('.')

@@ -5,7 +5,7 @@
  */
 import { isatty } from 'node:tty'
 import { dispatch } from './cli/dispatch.ts'
-import { EXIT_SIGNALLED, type Shell, type StopSignal } from './cli/shell.ts'
+import type { Shell, StopSignal } from './cli/shell.ts'
 import { systemClock } from './engine/util/clock.ts'
 
 /** Something keeps the event loop alive although the command is done: it is not waited for longer. */
@@ -37,12 +37,15 @@ const shell: Shell = {
   registry: async () => (await import('./operators/registry.ts')).registry,
 }
 
-/** The second one ends the process at once: whoever asks twice does not want to wait. */
+/**
+ * The second one ends the process at once: whoever asks twice does not want to wait. By SIGKILL, since `process.exit` ends
+ * threads, and a thread that is ended inside a transaction may never be done with it.
+ */
 function firstSignal(): Promise<StopSignal> {
   return new Promise((resolve) => {
     let asked = false
     const on = (signal: StopSignal): void => {
-      if (asked) process.exit(EXIT_SIGNALLED[signal])
+      if (asked) process.kill(process.pid, 'SIGKILL')
       asked = true
       resolve(signal)
     }

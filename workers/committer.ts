@@ -5,7 +5,7 @@
  */
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
 import { CommitCollector, type Committed } from '../engine/broker/commit-collector.ts'
-import { Board, PHASE_COMMITTER_ENDS, PHASE_RUNNING } from '../engine/broker/node-board.ts'
+import { Board, PHASE_ABANDONED, PHASE_COMMITTER_ENDS, PHASE_RUNNING } from '../engine/broker/node-board.ts'
 import { PartialRetention } from '../engine/broker/partial-retention.ts'
 import type { DeadLetter } from '../engine/contract/dead-letter.ts'
 import * as catalog from '../engine/metrics/catalog.ts'
@@ -97,6 +97,7 @@ export class CommitterThread {
 
   /** Once round the loop; false: it was the last time. Waits in its bell only. */
   turn(): boolean {
+    if (this.#board.phase === PHASE_ABANDONED) return false
     this.#drain()
     this.#receive()
     this.#obey()

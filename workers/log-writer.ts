@@ -21,6 +21,7 @@ import {
   type BoardTopic,
   GAUGE_LOG_BYTES,
   GAUGE_LOG_HELD_BACK,
+  PHASE_ABANDONED,
   PHASE_RUNNING,
 } from '../engine/broker/node-board.ts'
 import { ownerStream } from '../engine/contract/streams.ts'
@@ -112,6 +113,7 @@ export class LogWriterThread {
 
   /** Once round the loop; false: it was the last time. Waits in its bell only. */
   turn(): boolean {
+    if (this.#board.phase === PHASE_ABANDONED) return false
     const ending = this.#board.phase !== PHASE_RUNNING
     this.#metrics.set(catalog.THREAD_HEARTBEAT, this.#clock.nowMs() / 1_000)
     this.#obey()
@@ -145,7 +147,7 @@ export class LogWriterThread {
       while (this.#appender.pendingSamples < this.#transactionSamplesMax || this.#appender.requestOpen) {
         const kind = ring.peek()
         if (kind < 0) {
-          if (!this.#appender.requestOpen) break
+          if (!this.#appender.requestOpen || this.#board.phase === PHASE_ABANDONED) break
           this.#awaitFrame(ring)
           continue
         }

@@ -8,6 +8,7 @@ import {
   Board,
   type BoardBuffers,
   createBoard,
+  PHASE_ABANDONED,
   PHASE_COMMITTER_ENDS,
   PHASE_SHARDS_END,
   PHASE_WRITER_ENDS,
@@ -45,6 +46,8 @@ import type {
 } from './wiring.ts'
 
 const DRAIN_MS_MAX = 30_000
+/** A writer that has not come to the end of its transaction by then waits for a disk, or a lock, that does not answer. */
+const WRITER_END_MS_MAX = 10_000
 /** The log writer, the committer and the sinks, beside the shards. */
 const THREADS_BESIDE_SHARDS = 3
 
@@ -54,6 +57,8 @@ export interface NodeThreadsOptions {
   readonly prepared: Prepared
   readonly onFailure: (thread: string, error: MillraceError) => void
   readonly onWarning: (error: MillraceError) => void
+  /** A writer does not end: the process cannot end in order. */
+  readonly onStuck: () => void
 }
 
 export class NodeThreads {
@@ -200,7 +205,28 @@ export class NodeThreads {
     this.#writerControl.port1.close()
     this.#committerControl.port1.close()
     await this.#shardPool.close()
+    await this.#abandonWriters()
     await this.#pool.close()
+  }
+
+  /**
+   * A writer must not be ended inside a transaction: lmdb's clean-up of the thread then waits for a mutex that the thread
+   * itself holds, for ever, and with it the write lock of the store, which every successor waits for. So writers end by
+   * themselves, between two transactions; if one cannot, the process is killed: the kernel gives back what it held.
+   */
+  async #abandonWriters(): Promise<void> {
+    this.board.enter(PHASE_ABANDONED)
+    for (const bell of [this.#writerBell, this.#committerBell]) new Doorbell(bell).ring()
+    const writers = Promise.all([this.#pool.ended('log-writer'), this.#pool.ended('committer')])
+    let bound: NodeJS.Timeout | undefined
+    const isLate = await Promise.race([
+      writers.then(() => false),
+      new Promise<boolean>((resolve) => {
+        bound = setTimeout(() => resolve(true), WRITER_END_MS_MAX)
+      }),
+    ])
+    clearTimeout(bound)
+    if (isLate) this.#options.onStuck()
   }
 
   #makeSupervisor(): Supervisor {

@@ -99,6 +99,7 @@ class LocalNode implements RunningNode {
       prepared,
       onFailure: (thread, error) => this.#fail(thread, error),
       onWarning: (error) => options.onWarning?.(error),
+      onStuck: () => this.#kill(),
     })
     const { board, blocks, input } = this.#threads
     this.#disk = new DiskGuard({
@@ -249,6 +250,14 @@ class LocalNode implements RunningNode {
       new MillraceError('UNAVAILABLE', 'the node is stopping after a failure', { retryable: true }),
     )
     this.#options.onFatal(this.#failure)
+  }
+
+  /** What was acknowledged is stored, and the next start recovers: as after a power failure, and no worse. */
+  #kill(): void {
+    const reason = this.#failure === null ? '' : ` It ends because of this: ${this.#failure.message}`
+    const message = `a thread that writes to ${this.#store.dir} does not end: the process kills itself.${reason}`
+    this.#options.onWarning?.(new MillraceError('WORKER_FAILED', message))
+    process.kill(process.pid, 'SIGKILL')
   }
 
   async #until(condition: () => boolean, what: string, timeoutMs: number): Promise<void> {

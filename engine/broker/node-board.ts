@@ -37,6 +37,8 @@ export const PHASE_WRITER_ENDS = 1
 export const PHASE_SHARDS_END = 2
 /** The committer commits what is left and ends. */
 export const PHASE_COMMITTER_ENDS = 3
+/** Something has failed: both writers end between two transactions, and leave what they hold to the next start. */
+export const PHASE_ABANDONED = 4
 
 export interface BoardBuffers {
   readonly control: SharedArrayBuffer

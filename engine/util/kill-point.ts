@@ -1,7 +1,7 @@
 /**
- * Named places at which a test lets the whole process die (SIGKILL) or freeze (SIGSTOP). Armed by the environment of the
- * process, once a thread: MILLRACE_TEST_KILL_AT=name, name:hit or name:hit:SIGSTOP means the hit-th time that a thread
- * comes by. Anything else there is ignored by name: a process that is not under test must not be stopped by a typo.
+ * Named places at which a test lets the whole process die (SIGKILL) or freeze (SIGSTOP), or one thread wait. Armed by the
+ * environment of the process, once a thread: MILLRACE_TEST_KILL_AT=name, name:hit, name:hit:SIGSTOP or name:hit:4000 (the
+ * thread waits for so many milliseconds) means the hit-th time that a thread comes by. Anything else there is ignored by name: a process that is not under test must not be stopped by a typo.
  *
  * Guarantee: unarmed, a place costs one comparison with null. Never put one where samples are counted: only where a
  * batch, a page, a request or a transaction passes. Each name stands at one place; test/crash holds the list to the code.
@@ -77,7 +77,9 @@ const STOPPED_MS_MAX = 3_000
 
 interface Armed {
   readonly name: string
-  readonly signal: 'SIGKILL' | 'SIGSTOP'
+  /** Null: only the thread waits. */
+  readonly signal: 'SIGKILL' | 'SIGSTOP' | null
+  readonly waitMs: number
   hitsLeft: number
 }
 
@@ -86,9 +88,9 @@ const armed: Armed | null = armedBy(process.env[KILL_AT_VARIABLE])
 export function killPoint(name: KillPoint): void {
   if (armed === null) return
   if (armed.name !== name || --armed.hitsLeft !== 0) return
-  process.kill(process.pid, armed.signal)
+  if (armed.signal !== null) process.kill(process.pid, armed.signal)
   // SIGKILL takes this thread before it goes on. SIGSTOP may be taken by another thread first, when that gets its turn.
-  if (armed.signal === 'SIGSTOP') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, STOPPED_MS_MAX)
+  if (armed.signal !== 'SIGKILL') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, armed.waitMs)
 }
 
 function armedBy(written: string | undefined): Armed | null {
@@ -97,6 +99,7 @@ function armedBy(written: string | undefined): Armed | null {
   const hitsLeft = Number(hit)
   const isKnown = KILL_POINTS.some((point) => point === name)
   if (name === undefined || !isKnown || !Number.isSafeInteger(hitsLeft) || hitsLeft < 1) return null
-  if (signal !== 'SIGKILL' && signal !== 'SIGSTOP') return null
-  return { name, signal, hitsLeft }
+  if (signal === 'SIGKILL' || signal === 'SIGSTOP') return { name, signal, waitMs: STOPPED_MS_MAX, hitsLeft }
+  const waitMs = Number(signal)
+  return Number.isSafeInteger(waitMs) && waitMs > 0 ? { name, signal: null, waitMs, hitsLeft } : null
 }

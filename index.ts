@@ -28,7 +28,15 @@ export type {
   TopicSpec,
   WindowPlan,
 } from './engine/contract/plan.ts'
-export type { LateBody, ResultBody, ScoreBody, SinkFeed, SinkRecord } from './engine/contract/plugins.ts'
+export type {
+  Detector,
+  LateBody,
+  ResultBody,
+  ScoreBody,
+  SinkFeed,
+  SinkRecord,
+  Verdict,
+} from './engine/contract/plugins.ts'
 export type { Labels } from './engine/contract/samples.ts'
 // Pipelines
 export {
@@ -52,10 +60,12 @@ export { rate } from './operators/aggregates/rate.ts'
 export { standardDeviation } from './operators/aggregates/standard-deviation.ts'
 export { sum } from './operators/aggregates/sum.ts'
 // Detectors
+export { type DetectorDefinitionOf, defineDetector, option } from './operators/define-detector.ts'
 export { ewma } from './operators/detectors/ewma.ts'
 export { rangeBreach } from './operators/detectors/range-breach.ts'
 export { silence } from './operators/detectors/silence.ts'
 export { threshold } from './operators/detectors/threshold.ts'
+export { abstain, bandReason, judgeBand } from './operators/detectors/verdicts.ts'
 // Sinks
 export { ndjsonFile } from './operators/sinks/ndjson-file.ts'
 export { stdout } from './operators/sinks/stdout.ts'

@@ -3,12 +3,18 @@
  * about each other, while a node runs on the store or none. Changes nothing.
  */
 import { defineCommand } from 'citty'
+import type { NodeConfig } from '../engine/config/config.ts'
 import { MillraceError } from '../engine/contract/errors.ts'
-import { pipelineVerifier } from '../engine/pipeline/verify-pipeline.ts'
+import type { PipelinePlan } from '../engine/contract/plan.ts'
+import type { Registry } from '../engine/contract/plugins.ts'
+import { pipelineVerifier, unknownDetectors } from '../engine/pipeline/verify-pipeline.ts'
 import { storeAt } from '../engine/store/place.ts'
+import type { PipelineRecord } from '../engine/store/state-contract.ts'
 import { type Finding, type VerifyReport, verifyStore } from '../engine/store/verify/verify.ts'
+import { loadedRegistry, loadPlugins } from '../workers/plugins.ts'
 import { someSettingFlags } from './arguments.ts'
 import { loadConfig } from './load-config.ts'
+import { loadPipelines } from './load-pipeline.ts'
 import { bytesText, countText, rateText, secondsText, showLine } from './progress.ts'
 import {
   type Command,
@@ -26,6 +32,12 @@ export const verify: Command = {
   definition: defineCommand({
     meta: { name: 'verify', description: 'Check every checksum and invariant of a store, running or not' },
     args: {
+      pipelines: {
+        type: 'positional',
+        required: false,
+        description:
+          'modules of pipelines that define detectors of their own, whose state is to be restored too',
+      },
       json: { type: 'boolean', description: 'print the report as JSON' },
       ...someSettingFlags('config', 'data'),
     },
@@ -35,6 +47,7 @@ export const verify: Command = {
 
   millrace verify                         the store in ./millrace-data, also while a node runs on it
   millrace verify --data /backups/monday
+  millrace verify pipeline.ts             with the detectors that this module defines
   millrace verify --json                  for a program to read
 
 Exit codes: 0 nothing is wrong; 1 damage was found; 2 there is no store, or the command line is not understood.
@@ -52,7 +65,8 @@ async function runVerify(args: Readonly<Record<string, unknown>>, shell: Shell):
     return EXIT_USAGE
   }
   const startedMs = shell.clock.monotonicMs()
-  const report = await verifyDirectory(dir, shell)
+  const registry = await registryWith(args._ as readonly string[], shell, config)
+  const report = await verifyDirectory(dir, shell, registry)
   const seconds = (shell.clock.monotonicMs() - startedMs) / 1_000
   if (args.json === true) shell.out(`${JSON.stringify({ ...report, seconds }, null, 2)}\n`)
   else shell.out(verifyText(report, seconds))
@@ -61,8 +75,8 @@ async function runVerify(args: Readonly<Record<string, unknown>>, shell: Shell):
 }
 
 /** Verifies with progress on a terminal; a signal stops it. Used by backup and restore too. */
-export async function verifyDirectory(dir: string, shell: Shell): Promise<VerifyReport> {
-  const registry = await shell.registry()
+export async function verifyDirectory(dir: string, shell: Shell, known?: Registry): Promise<VerifyReport> {
+  const registry = known ?? (await shell.registry())
   let stopped = false
   void shell.stopped.then(() => {
     stopped = true
@@ -73,7 +87,10 @@ export async function verifyDirectory(dir: string, shell: Shell): Promise<Verify
   try {
     return await verifyStore({
       dir,
-      pipeline: (record) => pipelineVerifier(record, registry),
+      pipeline: (record) => {
+        tellUnknown(record, registry, shell)
+        return pipelineVerifier(record, registry)
+      },
       onProgress({ check, rows, bytesRead, bytesTotal }) {
         const elapsedMs = shell.clock.monotonicMs() - startedMs
         const share = Math.min(1, bytesRead / Math.max(1, bytesTotal))
@@ -118,4 +135,29 @@ function verdictText({ findingCount, isPartial }: VerifyReport): string {
 
 function findingText({ place, problem, remedy }: Finding): string {
   return `${place}: ${problem}. ${remedy}`
+}
+
+async function registryWith(files: readonly string[], shell: Shell, config: NodeConfig): Promise<Registry> {
+  const registry = await shell.registry()
+  if (files.length === 0) return registry
+  await loadPlugins(await loadPipelines(files, shell.cwd, registry, config))
+  return loadedRegistry()
+}
+
+/** What is not looked at is said. */
+function tellUnknown(record: PipelineRecord, registry: Registry, shell: Shell): void {
+  let plan: PipelinePlan
+  try {
+    plan = JSON.parse(record.planJson) as PipelinePlan
+  } catch {
+    // A finding of its own.
+    return
+  }
+  const kinds = unknownDetectors(plan, registry)
+  if (kinds.length === 0) return
+  const module = plan.module ?? 'the module'
+  shell.err(
+    `millrace verify: the state of pipeline "${plan.name}" is not restored, since ${kinds.join(', ')} is defined in ` +
+      `${module}. Name it to have that checked too: millrace verify ${module}\n`,
+  )
 }

@@ -10,7 +10,7 @@ import { ownerStream, partialStream } from '../engine/contract/streams.ts'
 import { Merger } from '../engine/pipeline/merger.ts'
 import type { StateReader } from '../engine/store/state-contract.ts'
 import { assert } from '../engine/util/assert.ts'
-import { registry } from '../operators/registry.ts'
+import { registry } from './plugins.ts'
 
 /** One read of a partition's stream. */
 const READ_LIMITS = { countMax: 256, bytesMax: 1024 * 1024 }

@@ -14,8 +14,8 @@ import type { PartitionRange } from '../engine/pipeline/replay-range.ts'
 import { ResultLines } from '../engine/pipeline/result-lines.ts'
 import { openLogReader } from '../engine/store/log-store.ts'
 import { assert } from '../engine/util/assert.ts'
-import { registry } from '../operators/registry.ts'
 import { recordJson } from '../operators/sinks/record-json.ts'
+import { loadPlugins, registry } from './plugins.ts'
 import { ReplayBoard, type ReplayBoardBuffers } from './replay-board.ts'
 
 /** In the order of the board's counters, and of the files. */
@@ -54,6 +54,7 @@ export function partFile(partsDir: string, plan: number, partition: number, feed
 }
 
 export async function runReplay(wiring: ReplayWiring): Promise<void> {
+  await loadPlugins(wiring.plans)
   const log = openLogReader({ dir: wiring.dir })
   const board = new ReplayBoard(wiring.board)
   try {

@@ -32,9 +32,9 @@ import { openStateReader } from '../engine/store/state-store.ts'
 import { assert } from '../engine/util/assert.ts'
 import { systemClock } from '../engine/util/clock.ts'
 import { killPoint } from '../engine/util/kill-point.ts'
-import { registry } from '../operators/registry.ts'
 import { type FaultHook, faultHook } from './fault-hook.ts'
 import { MergeSeats } from './merge-seats.ts'
+import { loadPlugins, registry } from './plugins.ts'
 import { REAL_SURROUNDINGS, type Surroundings } from './surroundings.ts'
 import type { ShardWiring } from './wiring.ts'
 
@@ -62,6 +62,7 @@ interface Seat {
 }
 
 export async function runShard(wiring: ShardWiring): Promise<void> {
+  await loadPlugins(wiring.pipelines.map(({ plan }) => plan))
   const log = openLogReader({ dir: wiring.dir })
   try {
     const state = openStateReader({ dir: wiring.dir })

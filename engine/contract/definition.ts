@@ -28,6 +28,8 @@ export interface DetectorDefinition<S extends 'value' | 'silence' = 'value' | 's
   readonly kind: string
   readonly subject: S
   readonly options: unknown
+  /** The plug-in itself, where a pipeline module brings it along: nothing that has to do with plain data. */
+  readonly plugin?: unknown
 }
 
 export interface NotDefinition {

@@ -17,6 +17,11 @@ export interface PipelinePlan {
   readonly aggregates: readonly AggregatePlan[]
   readonly detectors: readonly DetectorPlan[]
   readonly sinks: readonly SinkPlan[]
+  /**
+   * Absolute path of the module that defines detectors of its own; every thread that runs the plan imports it. Where it
+   * lies is no part of what the pipeline means.
+   */
+  readonly module?: string
   /** Only where groups are spread over partitions: slices of each partition are merged at the groups' owners. */
   readonly exchange?: ExchangePlan
 }
@@ -66,6 +71,8 @@ export interface DetectorPlan {
   readonly column: string | null
   readonly options: unknown
   readonly holdMs: number
+  /** Of a detector that the pipeline's own module defines: a new version makes the state of the old one void. */
+  readonly version?: number
 }
 
 export interface SinkPlan {

@@ -142,6 +142,12 @@ export interface DetectorPlugin<O = unknown> {
   create(options: O): Detector
 }
 
+/** A detector that a pipeline's own module defines. */
+export interface OwnDetectorPlugin extends DetectorPlugin<never> {
+  /** Cells of another version mean something else. */
+  readonly version: number
+}
+
 // ---- sources ---------------------------------------------------------------------------------------------------
 
 export interface LineFault {

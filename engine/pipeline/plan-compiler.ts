@@ -19,6 +19,7 @@ import type {
 import type { OptionSpec, Registry } from '../contract/plugins.ts'
 import { exchangeFaults, exchangeFor, isCovered } from './coverage.ts'
 import { compileMatcher, LABEL_REMEDY, labelOf, labelProblem } from './matchers.ts'
+import { ownDetector } from './own-detectors.ts'
 
 export const DISORDER_DEFAULT = '5s'
 export const IDLE_DEFAULT = '15s'
@@ -241,7 +242,12 @@ export class PlanCompiler {
         this.#fault(path, detector, 'is not a detector', 'Write one such as .detect("latency", ewma()).')
         return plan
       }
-      const plugin = this.#registry.detectors.get(definition.kind)
+      const own =
+        definition.plugin === undefined
+          ? null
+          : ownDetector(definition.plugin, this.#registry.detectors, `${this.#root}.${path}`, this.#faults)
+      if (own === null && definition.plugin !== undefined) return plan
+      const plugin = own ?? this.#registry.detectors.get(definition.kind)
       if (plugin === undefined) {
         this.#fault(
           path,
@@ -267,7 +273,8 @@ export class PlanCompiler {
           `Write .detect(${definition.kind}(…)).`,
         )
       }
-      return { ...plan, options: this.#options(plugin.options, definition.options, path) }
+      const options = this.#options(plugin.options, definition.options, path)
+      return own === null ? { ...plan, options } : { ...plan, options, version: own.version }
     })
   }
 

@@ -52,15 +52,15 @@ function changeText(path: string, was: unknown, is: unknown): string {
   return `${path} was ${describeValue(was)}, is now ${describeValue(is)}`
 }
 
-function stateful(plan: PipelinePlan): Omit<PipelinePlan, 'sinks'> {
-  const { sinks: _, ...rest } = plan
+function stateful(plan: PipelinePlan): Omit<PipelinePlan, 'sinks' | 'module'> {
+  const { sinks: _, module: __, ...rest } = plan
   return rest
 }
 
 /** Leaves by path. Lists of named parts are keyed by name, and their order is a leaf of its own (columns have one). */
 function flatten(plan: PipelinePlan): Map<string, unknown> {
   const leaves = new Map<string, unknown>()
-  const { where, aggregates, detectors, sinks, ...rest } = plan
+  const { where, aggregates, detectors, sinks, module: _, ...rest } = plan
   walk('', rest, leaves)
   leaves.set('where', where)
   for (const [path, parts] of Object.entries({ aggregates, detectors, sinks })) {

@@ -9,6 +9,7 @@ import type { Entry, PipelineRecord } from '../store/state-contract.ts'
 import type { PipelineVerifier } from '../store/verify/verify.ts'
 import { Chain } from './chain.ts'
 import { EntryDecoder, feedOf } from './entry-decoder.ts'
+import { ownKinds } from './own-detectors.ts'
 import { planHash } from './plan-difference.ts'
 
 /** The verifier, or what is wrong with the stored plan. */
@@ -49,6 +50,7 @@ class StoredPipeline implements PipelineVerifier {
   checkpoint(...[partition, checkpoint, pages, groupKey]: Parameters<PipelineVerifier['checkpoint']>) {
     // An owner's state is checked page by page; only a chain can be restored without what it stands on.
     if (partition >= this.#plan.topic.partitions) return null
+    if (unknownDetectors(this.#plan, this.#registry).length > 0) return null
     try {
       const chain = new Chain({
         plan: this.#plan,
@@ -80,4 +82,9 @@ function windowProblem({ bytes, eventTimeMs }: Entry): string | null {
 
 function textOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
+}
+
+/** Detectors that a pipeline's own module defines, and nobody has loaded: state with them is checked page by page only. */
+export function unknownDetectors(plan: PipelinePlan, registry: Registry): readonly string[] {
+  return [...ownKinds(plan).keys()].filter((kind) => !registry.detectors.has(kind))
 }

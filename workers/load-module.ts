@@ -1,7 +1,8 @@
 /**
  * Loads a module that a person wrote: TypeScript through jiti, on every version of node alike, JavaScript by node itself.
  * `import 'millrace'` in it resolves from where the module lies: the user's project, or this package by its own name.
- * Whatever goes wrong is one fault with a place. Used for pipelines and for the configuration file.
+ * Whatever goes wrong is one fault with a place. Used for pipelines, on every thread that runs them, and for the
+ * configuration file.
  */
 import { readdirSync, statSync } from 'node:fs'
 import { basename, dirname, extname, isAbsolute, relative, resolve } from 'node:path'

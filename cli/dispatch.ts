@@ -35,7 +35,7 @@ const COMMANDS: Readonly<Record<string, Listed>> = {
   },
   verify: {
     summary: 'check every checksum and invariant of a store',
-    positionals: '',
+    positionals: '[PIPELINE...]',
     load: async () => (await import('./verify.ts')).verify,
   },
   backup: {

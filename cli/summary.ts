@@ -30,6 +30,12 @@ export function summaryText(
     lines.push(
       `${pipeline.name}: ${counted(pipeline.samples, 'sample')} (${fates.join(', ')}), ${counted(pipeline.results, 'result')}, ${counted(pipeline.alertsFiring, 'alert')} fired, ${countText(pipeline.alertsResolved)} resolved`,
     )
+    if (filtered > 0 && filtered === pipeline.samples) {
+      lines.push(
+        '  no sample matched its .where(): a column c of metric m becomes the series m_c, or m where the column is called ' +
+          'value. `--name` names the metric.',
+      )
+    }
     if (late > windowed) {
       lines.push(
         `  most samples came late: ${dataDirectory} has seen newer ones. Name another --data for a run of its own.`,

@@ -74,6 +74,13 @@ async function complete(url: string): Promise<number | null> {
   return last.length === 5 ? rows.length : null
 }
 
+/** Sum over shards; null: not told yet. */
+async function lagOf(url: string): Promise<number | null> {
+  const metrics = await (await fetch(`${url}/metrics`)).text()
+  const line = /^millrace_pipeline_owner_lag_entries\{pipeline="load"\} (\d+)$/m.exec(metrics)
+  return line === null ? null : Number(line[1])
+}
+
 interface ReplaySummary {
   readonly samples: number
   readonly pipelines: readonly { readonly results: number; readonly digests: readonly number[] }[]
@@ -118,6 +125,8 @@ test('1, 2 and 4 shards, and a node killed again and again: the same bytes', {
     // What partitions sent to owners shows nowhere.
     const metrics = await (await fetch(`${node.url}/metrics`)).text()
     expect(metrics).toMatch(new RegExp(`^millrace_pipeline_results_total\\{[^}]*\\} ${rows}$`, 'm'))
+    // At rest, all that was sent has brought about what it can.
+    await until(async () => ((await lagOf(node.url)) === 0 ? true : null))
     // A replay beside it, with as many threads: what the owners gave, and what they counted.
     const into = join(dir, 'replay')
     const report = await replayed(['--data', data, '--into', into, '--threads', shards], dir)

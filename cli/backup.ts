@@ -3,20 +3,15 @@ import { resolve } from 'node:path'
 import { defineCommand } from 'citty'
 import { backupStore } from '../engine/store/backup.ts'
 import { VERSION } from '../engine/util/version.ts'
-import { someSettingFlags } from './arguments.ts'
 import { loadConfig } from './load-config.ts'
 import { bytesText, secondsText, showLine } from './progress.ts'
 import { type Command, EXIT_OK, EXIT_USAGE, type Shell, shellOf } from './shell.ts'
-import { endOf, type Verified, verifyCopy } from './verify-copy.ts'
+import { copyFlags, endOf, onlyName, type Verified, verifyCopy } from './verify-copy.ts'
 
 export const backup: Command = {
   definition: defineCommand({
     meta: { name: 'backup', description: 'Copy a store, also while a node runs on it' },
-    args: {
-      dir: { type: 'positional', required: false, description: 'the directory to make; empty or not there' },
-      json: { type: 'boolean', description: 'print what was made as JSON' },
-      ...someSettingFlags('config', 'data'),
-    },
+    args: copyFlags('dir', 'the directory to make; empty or not there'),
     run: ({ args, data }) => runBackup(args._, args, shellOf(data)),
   }),
   examples: `EXAMPLES
@@ -32,11 +27,9 @@ async function runBackup(
   args: Readonly<Record<string, unknown>>,
   shell: Shell,
 ): Promise<number> {
-  const [name] = words
-  if (name === undefined || words.length > 1) {
-    shell.err('millrace backup: name one directory, as in: millrace backup /backups/monday\n')
-    return EXIT_USAGE
-  }
+  const usage = 'backup: name one directory, as in: millrace backup /backups/monday'
+  const name = onlyName(words, shell, usage)
+  if (name === null) return EXIT_USAGE
   const config = await loadConfig(args, shell)
   const target = resolve(shell.cwd, name)
   const startedMs = shell.clock.monotonicMs()

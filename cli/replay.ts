@@ -46,6 +46,10 @@ export const replayCommand: Command = {
         type: 'boolean',
         description: 'write nothing: count, and print a checksum of what would come out',
       },
+      'with-dead-letters': {
+        type: 'boolean',
+        description: 'try batches again that the live run has skipped (default: skip the same ones)',
+      },
       json: { type: 'boolean', description: 'print the summary as JSON' },
       ...someSettingFlags('config', 'data', 'partitions'),
     },
@@ -91,6 +95,7 @@ async function runReplay(
       to,
       into,
       threads,
+      withDeadLetters: args['with-dead-letters'] === true,
       signal: stopping.signal,
       onProgress(done, total, samples) {
         state.bytesRead = done
@@ -109,7 +114,7 @@ async function runReplay(
   if (args.json === true) {
     const summary = { ...report, threads, seconds, samplesPerSecond: report.samples / seconds }
     shell.out(`${JSON.stringify(summary, null, 2)}\n`)
-  } else shell.err(replayText(report, seconds))
+  } else shell.err(replayText(report, seconds, args['with-dead-letters'] === true))
   return EXIT_OK
 }
 
@@ -159,13 +164,23 @@ function defaultName(nowMs: number): string {
   return `replay-${new Date(nowMs).toISOString().replace(/[-:]|\.\d+/g, '')}`
 }
 
-function replayText(report: ReplayReport, seconds: number): string {
+function replayText(report: ReplayReport, seconds: number, withDeadLetters: boolean): string {
   const lines = report.pipelines.map(
     (pipeline) =>
       `${pipeline.name}: ${countText(pipeline.in)} samples (${countText(pipeline.windowed)} windowed, ` +
-      `${countText(pipeline.filtered)} filtered, ${countText(pipeline.late)} late), ` +
+      `${countText(pipeline.filtered)} filtered, ${countText(pipeline.late)} late` +
+      `${pipeline.dead > 0 ? `, ${countText(pipeline.dead)} dead` : ''}), ` +
       `${countText(pipeline.results)} results, ${countText(pipeline.alerts)} alert transitions`,
   )
+  for (const { name, deadLetters } of report.pipelines) {
+    if (deadLetters.length === 0) continue
+    const count = `${deadLetters.length} recorded dead letter${deadLetters.length === 1 ? '' : 's'}`
+    lines.push(
+      withDeadLetters
+        ? `${name}: tried ${count} again, which the live run has skipped`
+        : `${name}: skipped ${count}, as the live run did; --with-dead-letters tries them again`,
+    )
+  }
   const rate = rateText(report.samples / Math.max(seconds, 1e-3))
   if (report.into === null) {
     for (const { name, digests } of report.pipelines) lines.push(`${name}: checksum ${digestText(digests)}`)

@@ -5,20 +5,15 @@ import { defineCommand } from 'citty'
 import { restoreStore } from '../engine/store/backup.ts'
 import { openStateReader } from '../engine/store/state-store.ts'
 import { VERSION } from '../engine/util/version.ts'
-import { someSettingFlags } from './arguments.ts'
 import { loadConfig } from './load-config.ts'
 import { bytesText, secondsText } from './progress.ts'
 import { type Command, EXIT_OK, EXIT_USAGE, type Shell, shellOf } from './shell.ts'
-import { endOf, type Verified, verifyCopy } from './verify-copy.ts'
+import { copyFlags, endOf, onlyName, type Verified, verifyCopy } from './verify-copy.ts'
 
 export const restore: Command = {
   definition: defineCommand({
     meta: { name: 'restore', description: 'Make a store from a backup' },
-    args: {
-      backup: { type: 'positional', required: false, description: 'a directory that millrace backup made' },
-      json: { type: 'boolean', description: 'print what was made as JSON' },
-      ...someSettingFlags('config', 'data'),
-    },
+    args: copyFlags('backup', 'a directory that millrace backup made'),
     run: ({ args, data }) => runRestore(args._, args, shellOf(data)),
   }),
   examples: `EXAMPLES
@@ -32,11 +27,9 @@ async function runRestore(
   args: Readonly<Record<string, unknown>>,
   shell: Shell,
 ): Promise<number> {
-  const [name] = words
-  if (name === undefined || words.length > 1) {
-    shell.err('millrace restore: name one backup, as in: millrace restore /backups/monday --data ./data\n')
-    return EXIT_USAGE
-  }
+  const usage = 'restore: name one backup, as in: millrace restore /backups/monday --data ./data'
+  const name = onlyName(words, shell, usage)
+  if (name === null) return EXIT_USAGE
   const config = await loadConfig(args, shell)
   const dir = resolve(shell.cwd, config.data)
   const startedMs = shell.clock.monotonicMs()

@@ -1,7 +1,26 @@
-/** A copy is published only after it was verified: what backup and restore share of that. */
+/** What backup and restore share: their flags, and that a copy is published only after it was verified. */
+import type { ArgsDef } from 'citty'
 import type { VerifyReport } from '../engine/store/verify/verify.ts'
+import { someSettingFlags } from './arguments.ts'
 import { EXIT_FAILED, EXIT_SIGNALLED, type Shell } from './shell.ts'
 import { verifyDirectory, verifyText } from './verify.ts'
+
+/** One directory by its place, and where the store is. */
+export function copyFlags(name: string, description: string): ArgsDef {
+  return {
+    [name]: { type: 'positional', required: false, description },
+    json: { type: 'boolean', description: 'print what was made as JSON' },
+    ...someSettingFlags('config', 'data'),
+  }
+}
+
+/** The one directory that was named; null: none or several, and `usage` was said. */
+export function onlyName(words: readonly string[], shell: Shell, usage: string): string | null {
+  const [name] = words
+  if (name !== undefined && words.length === 1) return name
+  shell.err(`millrace ${usage}\n`)
+  return null
+}
 
 export interface Verified {
   report: VerifyReport | null

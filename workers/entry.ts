@@ -4,6 +4,7 @@
  */
 import type { WireError } from '../engine/contract/errors.ts'
 import { runCommitter } from './committer.ts'
+import { type LockWatchWiring, runLockWatch } from './lock-watch-thread.ts'
 import { runLogWriter } from './log-writer.ts'
 import { type ReplayWiring, runReplay } from './replay-thread.ts'
 import { runShard } from './shard.ts'
@@ -26,4 +27,5 @@ export const logWriter = (wiring: LogWriterWiring): Promise<TaskEnd> => ending(r
 export const shard = (wiring: ShardWiring): Promise<TaskEnd> => ending(runShard(wiring))
 export const committer = (wiring: CommitterWiring): Promise<TaskEnd> => ending(runCommitter(wiring))
 export const sinks = (wiring: SinkWiring): Promise<TaskEnd> => ending(runSinks(wiring))
+export const lockWatch = (wiring: LockWatchWiring): Promise<TaskEnd> => ending(runLockWatch(wiring))
 export const replay = (wiring: ReplayWiring): Promise<TaskEnd> => ending(runReplay(wiring))

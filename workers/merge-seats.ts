@@ -37,6 +37,7 @@ interface OwnerSeat {
 export class MergeSeats {
   readonly #options: MergeSeatsOptions
   readonly #feeds: readonly MergeFeed[]
+  #hasRead = false
 
   constructor(options: MergeSeatsOptions) {
     this.#options = options
@@ -61,8 +62,28 @@ export class MergeSeats {
   /** Takes what was committed since the last call. False: there is more. */
   poll(): boolean {
     let isCaughtUp = true
-    for (const feed of this.#feeds) isCaughtUp = feed.poll() && isCaughtUp
+    for (const feed of this.#feeds) {
+      if (feed.isBehind) this.#hasRead = true
+      isCaughtUp = feed.poll() && isCaughtUp
+    }
     return isCaughtUp
+  }
+
+  /** True: the lag may have changed since this was last asked. */
+  takeRead(): boolean {
+    const hasRead = this.#hasRead
+    this.#hasRead = false
+    return hasRead
+  }
+
+  /** Entries sent to the pipeline's owners here, from the first of each partition on that may still bring about something. */
+  lag(row: number): number {
+    let lag = 0
+    for (const feed of this.#feeds) {
+      if (feed.row !== row) continue
+      for (const { merger } of feed.seats) lag += Math.max(0, feed.sent - merger.settledEntries)
+    }
+    return lag
   }
 
   /** Nothing was committed since the last poll. */
@@ -134,6 +155,8 @@ class MergeFeed {
   /** By partition: next entry to read; the committed position when last read to the end, or -1. */
   readonly #nextSeqs: number[] = []
   readonly #seen: number[] = []
+  /** By partition: entries committed when last read. */
+  readonly #ends: number[] = []
 
   constructor(options: MergeSeatsOptions, pipeline: BoardPipeline, row: number, seats: readonly OwnerSeat[]) {
     this.pipeline = pipeline
@@ -143,8 +166,19 @@ class MergeFeed {
     this.#state = options.state
     for (let partition = 0; partition < pipeline.topic.partitions; partition++) {
       this.#nextSeqs.push(Math.min(...seats.map(({ merger }) => merger.cursor(partition))))
+      this.#ends.push(this.#nextSeqs[partition]!)
       this.#seen.push(-1)
     }
+  }
+
+  /** Entries committed, over all partitions. */
+  get sent(): number {
+    return this.#ends.reduce((sum, end) => sum + end, 0)
+  }
+
+  /** Something was committed since the last poll. */
+  get isBehind(): boolean {
+    return this.#seen.some((seen, partition) => seen !== this.#committed(partition))
   }
 
   /** Nothing to read now: what a partition has sent beyond what is wanted waits for other partitions. */
@@ -178,6 +212,7 @@ class MergeFeed {
     // Before the entries: those that it covers are there when they are read.
     const progress = this.#state.progress(pipelineId, stream)
     if (progress === null) return true
+    this.#ends[partition] = progress.nextSeq
     for (let reads = 0; this.#nextSeqs[partition]! < progress.nextSeq; reads++) {
       if (reads === READS_A_TURN || !this.#wants(partition)) return false
       const entries = this.#state.entries(pipelineId, stream, this.#nextSeqs[partition]!, READ_LIMITS)

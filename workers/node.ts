@@ -23,6 +23,7 @@ import { systemClock } from '../engine/util/clock.ts'
 import { VERSION } from '../engine/util/version.ts'
 import { DiskGuard } from './disk-guard.ts'
 import { NodeIngest } from './ingest.ts'
+import { watchingLock } from './lock-watch.ts'
 import { NodeThreads } from './node-threads.ts'
 import { NodeView } from './node-view.ts'
 import { ownersSettled } from './owners-settled.ts'
@@ -48,7 +49,7 @@ export type RunningNode = Node
 
 export async function startNode(options: NodeOptions): Promise<RunningNode> {
   const { config } = options
-  const store = await openStore({ dir: config.data, clock: systemClock })
+  const store = await watchingLock(config.data, () => openStore({ dir: config.data, clock: systemClock }))
   let node: LocalNode | null = null
   try {
     const prepared = await prepareStore({

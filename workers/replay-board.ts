@@ -8,12 +8,12 @@ const WORD_NEXT = 0
 const WORD_STOP = 1
 const WORDS = 2
 
-/** A row a (job, pipeline): next offset, the ledger, rows by feed, digest. */
+/** A row a (job, pipeline), or a (job, owner): next offset, or entries taken, the ledger, rows by feed, digest. */
 const AT_POSITION = 0
 const AT_LEDGER = 1
-const AT_ROWS = 6
-const AT_DIGEST = 9
-const ROW_FIELDS = 10
+const AT_ROWS = 7
+const AT_DIGEST = 10
+const ROW_FIELDS = 11
 
 export interface ReplayBoardBuffers {
   readonly words: SharedArrayBuffer
@@ -32,6 +32,11 @@ export function createReplayBoard(rows: number): ReplayBoardBuffers {
     words: new SharedArrayBuffer(WORDS * 4),
     rows: new SharedArrayBuffer(Math.max(1, rows) * ROW_FIELDS * 8),
   }
+}
+
+/** For another round of jobs over the same rows. */
+export function nextRound({ rows }: ReplayBoardBuffers): ReplayBoardBuffers {
+  return { words: new SharedArrayBuffer(WORDS * 4), rows }
 }
 
 export class ReplayBoard {
@@ -76,6 +81,7 @@ export class ReplayBoard {
       cells[at + AT_LEDGER + 2] = ledger.filtered
       cells[at + AT_LEDGER + 3] = ledger.late
       cells[at + AT_LEDGER + 4] = ledger.nonFinite
+      cells[at + AT_LEDGER + 5] = ledger.dead
     }
     for (let feed = 0; feed < rows.length; feed++) cells[at + AT_ROWS + feed] = rows[feed]!
     cells[at + AT_DIGEST] = digest
@@ -97,6 +103,7 @@ export class ReplayBoard {
     totals.filtered += cells[at + AT_LEDGER + 2]!
     totals.late += cells[at + AT_LEDGER + 3]!
     totals.nonFinite += cells[at + AT_LEDGER + 4]!
+    totals.dead += cells[at + AT_LEDGER + 5]!
     totals.results += cells[at + AT_ROWS]!
     totals.alerts += cells[at + AT_ROWS + 1]!
     totals.lateRows += cells[at + AT_ROWS + 2]!

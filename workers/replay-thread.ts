@@ -1,20 +1,24 @@
 /**
  * A thread of a replay: takes one partition after another, recomputes its pipelines and writes their lines to files of
- * that (pipeline, partition) alone, so that what a file holds does not depend on which thread wrote it, or when.
+ * that (pipeline, stream) alone, so that what a file holds does not depend on which thread wrote it, or when. Of pipelines
+ * whose groups are spread over partitions it writes down what the chains send; owners of groups, taken in a second round,
+ * read that.
  */
-import { closeSync, openSync, writeSync } from 'node:fs'
+import { closeSync } from 'node:fs'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import type { Alert } from '../engine/contract/alert.ts'
 import { ENTRY_ALERT, ENTRY_LATE, ENTRY_RESULTS, type EntrySink } from '../engine/contract/entries.ts'
-import { MillraceError } from '../engine/contract/errors.ts'
 import type { PipelinePlan } from '../engine/contract/plan.ts'
+import { ownerStream } from '../engine/contract/streams.ts'
 import { replayPartition } from '../engine/pipeline/replay.ts'
+import { replayOwners } from '../engine/pipeline/replay-owners.ts'
 import type { PartitionRange } from '../engine/pipeline/replay-range.ts'
 import { ResultLines } from '../engine/pipeline/result-lines.ts'
 import { openLogReader } from '../engine/store/log-store.ts'
 import { assert } from '../engine/util/assert.ts'
 import { recordJson } from '../operators/sinks/record-json.ts'
+import { openNew, SpillReader, SpillWriter, writeWhole } from './partial-spill.ts'
 import { loadPlugins, registry } from './plugins.ts'
 import { ReplayBoard, type ReplayBoardBuffers } from './replay-board.ts'
 
@@ -31,26 +35,50 @@ const GATHER_UNITS = 32_768
 /** UTF-8 takes at most so many bytes a UTF-16 unit. */
 const BYTES_PER_UNIT_MAX = 3
 
-export interface ReplayJob {
+/** One partition: its part of every pipeline that reads the topic. */
+export interface PartitionJob {
+  readonly what: 'partition'
   readonly topicId: number
   readonly range: PartitionRange
+  /** Log time of the newest record in the ranges of all partitions. */
+  readonly endLogMs: number
   /** Of the wiring's plans: those that read the topic. */
   readonly plans: readonly number[]
+  /** By plan of `plans`: base offsets of records that are passed over. */
+  readonly dead: readonly (readonly number[])[]
   /** Row on the board of the first of them; the others follow. */
   readonly firstRow: number
 }
+
+/** Some owners of one pipeline's groups, when its partitions are through. */
+export interface OwnersJob {
+  readonly what: 'owners'
+  readonly plan: number
+  readonly buckets: readonly number[]
+  /** Row on the board of the first bucket; the others follow. */
+  readonly firstRow: number
+}
+
+export type ReplayJob = PartitionJob | OwnersJob
 
 export interface ReplayWiring {
   readonly dir: string
   readonly plans: readonly PipelinePlan[]
   readonly jobs: readonly ReplayJob[]
   readonly board: ReplayBoardBuffers
-  /** Where the files of the parts go; null: nothing is written, entries are only counted and digested. */
+  /** Where the files of the parts go; null: no lines are written, entries are only counted and digested. */
   readonly partsDir: string | null
+  /** Where partitions put what they send to owners; null: no pipeline has any. */
+  readonly spillDir: string | null
 }
 
-export function partFile(partsDir: string, plan: number, partition: number, feed: number): string {
-  return join(partsDir, `${plan}-${partition}.${FEEDS[feed]}`)
+export function partFile(partsDir: string, plan: number, stream: number, feed: number): string {
+  return join(partsDir, `${plan}-${stream}.${FEEDS[feed]}`)
+}
+
+function spillFile({ spillDir }: ReplayWiring, plan: number, partition: number): string {
+  assert(spillDir !== null, 'there is a place for what partitions send', plan)
+  return join(spillDir, `${plan}-${partition}`)
 }
 
 export async function runReplay(wiring: ReplayWiring): Promise<void> {
@@ -61,35 +89,42 @@ export async function runReplay(wiring: ReplayWiring): Promise<void> {
     for (;;) {
       const job = wiring.jobs[board.takeJob()]
       if (job === undefined || board.isStopped) return
-      replayJob(wiring, job, log, board)
+      if (job.what === 'partition') replayPartitionJob(wiring, job, log, board)
+      else replayOwnersJob(wiring, job, board)
     }
   } finally {
     await log.close()
   }
 }
 
-function replayJob(
+function replayPartitionJob(
   wiring: ReplayWiring,
-  job: ReplayJob,
+  job: PartitionJob,
   log: ReturnType<typeof openLogReader>,
   board: ReplayBoard,
 ): void {
   const { topicId, range, firstRow } = job
-  const { partsDir } = wiring
-  const parts = job.plans.map((index): Part => {
-    const plan = wiring.plans[index]!
-    if (partsDir === null) return new DigestPart(plan)
-    const seriesKey = (seriesId: number): Uint8Array | null => log.seriesKey(topicId, seriesId)
-    const fileOf = (feed: number): string => partFile(partsDir, index, range.partition, feed)
-    return new FilePart(plan, range.partition, seriesKey, fileOf)
-  })
+  const seriesKey = (seriesId: number): Uint8Array | null => log.seriesKey(topicId, seriesId)
+  const parts = job.plans.map((index) => openPart(wiring, index, range.partition, seriesKey))
+  const spills = job.plans.map((index) =>
+    wiring.plans[index]!.exchange === undefined
+      ? null
+      : new SpillWriter(spillFile(wiring, index, range.partition)),
+  )
   try {
     replayPartition({
       log,
       topicId,
       range,
       registry,
-      pipelines: parts.map((part) => ({ plan: part.plan, sink: part.sink })),
+      endLogMs: job.endLogMs,
+      pipelines: parts.map(({ plan, sink }, i) => {
+        const dead = new Set(job.dead[i])
+        const spill = spills[i]!
+        if (spill === null) return { plan, sink, dead }
+        const group: EntrySink['group'] = (groupId, key) => spill.group(groupId, key)
+        return { plan, sink: { group, entry: sink.entry }, partialSink: spill.sink, dead }
+      }),
       goesOn(offset, ledgers) {
         parts.forEach((part, i) => {
           board.report(firstRow + i, offset, ledgers[i], part.rows, part.digest)
@@ -98,12 +133,63 @@ function replayJob(
       },
     })
     for (const part of parts) part.flush()
+    for (const spill of spills) spill?.flush()
   } finally {
     for (const part of parts) part.close()
+    for (const spill of spills) spill?.close()
   }
 }
 
-/** What becomes of the entries of one (pipeline, partition). */
+function replayOwnersJob(wiring: ReplayWiring, job: OwnersJob, board: ReplayBoard): void {
+  const plan = wiring.plans[job.plan]!
+  const readers: SpillReader[] = []
+  // What is late was told by the partitions: an owner's rows name no series.
+  const parts = job.buckets.map((bucket) => openPart(wiring, job.plan, ownerStream(plan, bucket), () => null))
+  let taken = 0
+  try {
+    for (let partition = 0; partition < plan.topic.partitions; partition++) {
+      readers.push(new SpillReader(spillFile(wiring, job.plan, partition)))
+    }
+    replayOwners({
+      plan,
+      registry,
+      owners: job.buckets.map((bucket, i) => ({ bucket, sink: parts[i]!.sink })),
+      sent: {
+        next: (partition) => {
+          const entry = readers[partition]!.next()
+          if (entry !== null) taken++
+          return entry
+        },
+        entry: (partition, seq) => readers[partition]!.entry(seq),
+        groupKey: (partition, groupId) => readers[partition]!.groupKeys[groupId]!,
+      },
+      goesOn(ledgers) {
+        parts.forEach((part, i) => {
+          board.report(job.firstRow + i, taken, ledgers[i], part.rows, part.digest)
+        })
+        return !board.isStopped
+      },
+    })
+    for (const part of parts) part.flush()
+  } finally {
+    for (const part of parts) part.close()
+    for (const reader of readers) reader.close()
+  }
+}
+
+function openPart(
+  wiring: ReplayWiring,
+  index: number,
+  stream: number,
+  seriesKey: (seriesId: number) => Uint8Array | null,
+): Part {
+  const plan = wiring.plans[index]!
+  const { partsDir } = wiring
+  if (partsDir === null) return new DigestPart(plan)
+  return new FilePart(plan, stream, seriesKey, (feed) => partFile(partsDir, index, stream, feed))
+}
+
+/** What becomes of the entries of one (pipeline, stream). */
 interface Part {
   readonly plan: PipelinePlan
   readonly sink: EntrySink
@@ -152,16 +238,16 @@ class FilePart implements Part {
 
   constructor(
     plan: PipelinePlan,
-    partition: number,
+    stream: number,
     seriesKey: (seriesId: number) => Uint8Array | null,
     fileOf: (feed: number) => string,
   ) {
     this.plan = plan
     const lines = new ResultLines({
       plan,
-      partition,
+      partition: stream,
       seriesKey,
-      alertLine: (id, seq, alert) => recordJson({ id, partition, seq, row: 0, body: alert as Alert }),
+      alertLine: (id, seq, alert) => recordJson({ id, partition: stream, seq, row: 0, body: alert as Alert }),
     })
     const files = FEEDS.map((_, feed) => new LineFile(fileOf(feed)))
     const { rows } = this
@@ -223,17 +309,8 @@ class LineFile {
   #write(): void {
     const buffer = this.#buffer
     if (buffer === null || this.#fill === 0) return
-    try {
-      if (this.#fd < 0) this.#fd = openSync(this.#path, 'wx')
-      for (let at = 0; at < this.#fill; ) at += writeSync(this.#fd, buffer, at, this.#fill - at)
-    } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error)
-      throw new MillraceError(
-        'STORE_IO',
-        `the replay cannot write ${this.#path}: ${reason}. Make room, or name another directory with --into.`,
-        { cause: error },
-      )
-    }
+    if (this.#fd < 0) this.#fd = openNew(this.#path)
+    writeWhole(this.#fd, this.#path, buffer.subarray(0, this.#fill))
     this.#fill = 0
     assert(this.#fd >= 0, 'a file that was written is open', this.#path)
   }

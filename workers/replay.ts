@@ -1,25 +1,52 @@
 /**
  * A replay from start to end: which records, which threads, and the files that come out. The files appear whole or not at
  * all, and hold the same bytes for any number of threads: pipeline by pipeline, partition by partition, each stream in its
- * own order. Reads the log only, so the node that owns it goes on undisturbed; a later retention may overtake a replay that
+ * own order. Reads the store only, so the node that owns it goes on undisturbed; a later retention may overtake a replay that
  * began at the oldest record, which is then refused by name.
+ *
+ * Two rounds where groups are spread over partitions: first the chains of all partitions, then the owners of the groups,
+ * over what the chains have sent. That lies in files beside the output, or for a dry run in the system's temporary
+ * directory, and goes with the end of the replay.
  */
-import { createReadStream, createWriteStream, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs'
+import {
+  createReadStream,
+  createWriteStream,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+} from 'node:fs'
 import { open } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { pipeline as pipe } from 'node:stream/promises'
+import { BatchView } from '../engine/batch/batch-view.ts'
+import { BATCH_BYTES_MAX } from '../engine/batch/layout.ts'
+import type { DeadLetter } from '../engine/contract/dead-letter.ts'
 import { emptyLedger } from '../engine/contract/entries.ts'
 import { type Fault, MillraceError } from '../engine/contract/errors.ts'
 import type { PipelinePlan } from '../engine/contract/plan.ts'
+import { ownerStream, resultStreams } from '../engine/contract/streams.ts'
 import { type PartitionRange, type ReplayPoint, replayRanges } from '../engine/pipeline/replay-range.ts'
 import { checkFree, PARTIAL_SUFFIX, publish, syncFile } from '../engine/store/copy.ts'
+import { envExists } from '../engine/store/env.ts'
 import type { LogReader, LogTopic } from '../engine/store/log-contract.ts'
 import { openLogReader } from '../engine/store/log-store.ts'
 import { storeAt } from '../engine/store/place.ts'
+import { openStateReader, STATE_FOLDER } from '../engine/store/state-store.ts'
 import { topicMismatch } from '../engine/store/topic-mismatch.ts'
+import { assert } from '../engine/util/assert.ts'
 import { ThreadPool } from './pool.ts'
-import { createReplayBoard, ReplayBoard, type ReplayTotals } from './replay-board.ts'
-import { FEEDS, partFile, type ReplayJob, type ReplayWiring } from './replay-thread.ts'
+import { createReplayBoard, nextRound, ReplayBoard, type ReplayTotals } from './replay-board.ts'
+import {
+  FEEDS,
+  type OwnersJob,
+  type PartitionJob,
+  partFile,
+  type ReplayJob,
+  type ReplayWiring,
+} from './replay-thread.ts'
 
 const POLL_MS = 50
 
@@ -31,6 +58,8 @@ export interface ReplayOptions {
   /** Made by the replay; must not exist, or be empty. Null: a dry run, which writes nothing and digests the entries. */
   readonly into: string | null
   readonly threads: number
+  /** Take the records that the live run skipped as dead letters; otherwise they are passed over as it did. */
+  readonly withDeadLetters?: boolean
   readonly signal: AbortSignal
   /** Offsets done and wanted in all, samples taken. */
   readonly onProgress?: (done: number, total: number, samples: number) => void
@@ -38,8 +67,10 @@ export interface ReplayOptions {
 
 export interface ReplayedPipeline extends ReplayTotals {
   readonly name: string
-  /** CRC-32 over the entries of each partition; of a dry run only. */
+  /** CRC-32 over the entries of each stream; of a dry run only. */
   readonly digests: readonly number[]
+  /** Recorded dead letters in the range: passed over, or with `withDeadLetters` taken. */
+  readonly deadLetters: readonly DeadLetter[]
 }
 
 export interface ReplayReport {
@@ -53,22 +84,32 @@ export interface ReplayReport {
 
 /** Null: the signal came first, and nothing was left behind. */
 export async function replay(options: ReplayOptions): Promise<ReplayReport | null> {
-  const { plans, threads, signal } = options
+  const { plans, signal } = options
   const dir = storeAt(options.dir)
   const into = options.into === null ? null : resolve(options.into)
   const partial = into === null ? null : `${into}${PARTIAL_SUFFIX}`
-  if (into !== null && partial !== null) checkFree(into, '--into')
+  if (into !== null) checkFree(into, '--into')
   const topics = await resolveTopics(dir, options)
-  const jobs = jobsOf(topics, plans)
-  const rows = jobs.reduce((sum, job) => sum + job.plans.length, 0)
+  const letters = await deadLettersOf(dir, topics, plans)
+  const jobs = partitionJobs(topics, plans, options.withDeadLetters === true ? [] : letters)
+  const owners = ownerJobs(topics, plans, options.threads, rowsOf(jobs))
   const partsDir = partial === null ? null : join(partial, 'parts')
-  const wiring: ReplayWiring = { dir, plans, jobs, board: createReplayBoard(rows), partsDir }
-  const board = new ReplayBoard(wiring.board)
   if (partsDir !== null) mkdirSync(partsDir, { recursive: true })
+  const spillDir = owners.length === 0 ? null : (partsDir ?? mkdtempSync(join(tmpdir(), 'millrace-replay-')))
+  const wiring: ReplayWiring = {
+    dir,
+    plans,
+    jobs,
+    board: createReplayBoard(rowsOf([...jobs, ...owners])),
+    partsDir,
+    spillDir,
+  }
   try {
-    await runThreads(wiring, board, Math.max(1, Math.min(threads, jobs.length)), options)
+    await runThreads(wiring, jobs, options)
+    const merging = { ...wiring, jobs: owners, board: nextRound(wiring.board) }
+    if (owners.length > 0 && !signal.aborted) await runThreads(merging, jobs, options)
     if (signal.aborted) return null
-    const report = reportOf(topics, plans, jobs, board)
+    const report = reportOf(topics, wiring, owners, letters)
     if (into === null || partial === null || partsDir === null) return { into: null, files: [], ...report }
     const names = await joinParts(partial, partsDir, plans)
     rmSync(partsDir, { recursive: true })
@@ -76,21 +117,65 @@ export async function replay(options: ReplayOptions): Promise<ReplayReport | nul
     return { into, files: names.map((name) => join(into, name)), ...report }
   } finally {
     if (partial !== null) rmSync(partial, { recursive: true, force: true })
+    if (spillDir !== null) rmSync(spillDir, { recursive: true, force: true })
   }
 }
 
 interface ReplayTopic {
   readonly topic: LogTopic
   readonly ranges: readonly PartitionRange[]
+  /** Log time of the newest record in the ranges; -Infinity: there is none. */
+  readonly endLogMs: number
 }
 
 async function resolveTopics(dir: string, options: ReplayOptions): Promise<readonly ReplayTopic[]> {
   const log = openLogReader({ dir })
   try {
     const topics = topicsOf(log, options.plans)
-    return topics.map((topic) => ({ topic, ranges: replayRanges(log, topic, options.from, options.to) }))
+    return topics.map((topic) => {
+      const ranges = replayRanges(log, topic, options.from, options.to)
+      return { topic, ranges, endLogMs: endLogMsOf(log, topic, ranges) }
+    })
   } finally {
     await log.close()
+  }
+}
+
+function endLogMsOf(log: LogReader, topic: LogTopic, ranges: readonly PartitionRange[]): number {
+  const buffer = new ArrayBuffer((BATCH_BYTES_MAX + 7) & ~7)
+  const view = new BatchView(buffer)
+  let endLogMs = -Infinity
+  for (const { partition, from, to } of ranges) {
+    if (from === to) continue
+    const length = log.read(topic.id, partition, to - 1, buffer)
+    assert(length > 0, 'a range lies in the log', topic.name, partition, to)
+    endLogMs = Math.max(endLogMs, view.point(0).appendedMs)
+  }
+  return endLogMs
+}
+
+/** By plan: what a node of this store has recorded for a pipeline of that name, in the ranges. */
+async function deadLettersOf(
+  dir: string,
+  topics: readonly ReplayTopic[],
+  plans: readonly PipelinePlan[],
+): Promise<readonly (readonly DeadLetter[])[]> {
+  // A log alone can be replayed, too.
+  if (!envExists(join(dir, STATE_FOLDER))) return plans.map(() => [])
+  const state = openStateReader({ dir })
+  try {
+    return plans.map((plan) => {
+      const record = state.pipeline(plan.name)
+      const { ranges } = topics.find(({ topic }) => topic.name === plan.topic.name)!
+      if (record === null || record.topic !== plan.topic.name) return []
+      return ranges.flatMap(({ partition, from, to }) =>
+        state
+          .deadLetters(record.id, partition)
+          .filter(({ baseOffset, endOffset }) => endOffset > from && baseOffset < to),
+      )
+    })
+  } finally {
+    await state.close()
   }
 }
 
@@ -98,16 +183,6 @@ function topicsOf(log: LogReader, plans: readonly PipelinePlan[]): LogTopic[] {
   const faults: Fault[] = []
   const topics = new Map<string, LogTopic>()
   for (const plan of plans) {
-    if (plan.exchange !== undefined) {
-      faults.push({
-        place: `${plan.name}.groupBy`,
-        value: plan.groupBy,
-        problem: 'the groups are spread over partitions, which replay does not merge',
-        remedy:
-          'Run it with --reset-state to compute it anew in place, or declare a topic that is partitioned by these labels.',
-      })
-      continue
-    }
     const topic = log.topicOf(plan.topic.name)
     if (topic === null) {
       const names = log.topics().map(({ name }) => name)
@@ -127,25 +202,68 @@ function topicsOf(log: LogReader, plans: readonly PipelinePlan[]): LogTopic[] {
   throw MillraceError.ofFaults('PIPELINE_INVALID', 'there is nothing to replay', faults)
 }
 
-function jobsOf(topics: readonly ReplayTopic[], plans: readonly PipelinePlan[]): ReplayJob[] {
-  const jobs: ReplayJob[] = []
-  let row = 0
-  for (const { topic, ranges } of topics) {
-    const indices = [...plans.keys()].filter((index) => plans[index]!.topic.name === topic.name)
+function partitionJobs(
+  topics: readonly ReplayTopic[],
+  plans: readonly PipelinePlan[],
+  letters: readonly (readonly DeadLetter[])[],
+): PartitionJob[] {
+  const jobs: PartitionJob[] = []
+  let firstRow = 0
+  for (const { topic, ranges, endLogMs } of topics) {
+    const indices = indicesOf(topic, plans)
     for (const range of ranges) {
-      jobs.push({ topicId: topic.id, range, plans: indices, firstRow: row })
-      row += indices.length
+      const dead = indices.map((index) =>
+        (letters[index] ?? [])
+          .filter(({ partition }) => partition === range.partition)
+          .map(({ baseOffset }) => baseOffset),
+      )
+      jobs.push({ what: 'partition', topicId: topic.id, range, endLogMs, plans: indices, dead, firstRow })
+      firstRow += indices.length
     }
   }
   return jobs
 }
 
+/** The owners of each pipeline, spread over the threads: each job reads what all partitions have sent. */
+function ownerJobs(
+  topics: readonly ReplayTopic[],
+  plans: readonly PipelinePlan[],
+  threads: number,
+  rowsBefore: number,
+): OwnersJob[] {
+  const jobs: OwnersJob[] = []
+  let firstRow = rowsBefore
+  for (const { topic } of topics) {
+    for (const plan of indicesOf(topic, plans)) {
+      const count = plans[plan]!.exchange?.buckets ?? 0
+      const split = Math.min(threads, count)
+      for (let job = 0; job < split; job++) {
+        const all = Array.from({ length: count }, (_, bucket) => bucket)
+        const buckets = all.filter((bucket) => bucket % split === job)
+        jobs.push({ what: 'owners', plan, buckets, firstRow })
+        firstRow += buckets.length
+      }
+    }
+  }
+  return jobs
+}
+
+function indicesOf(topic: LogTopic, plans: readonly PipelinePlan[]): number[] {
+  return [...plans.keys()].filter((index) => plans[index]!.topic.name === topic.name)
+}
+
+function rowsOf(jobs: readonly ReplayJob[]): number {
+  return jobs.reduce((sum, job) => sum + (job.what === 'partition' ? job.plans : job.buckets).length, 0)
+}
+
+/** One round of jobs. Progress is that of the partitions. */
 async function runThreads(
   wiring: ReplayWiring,
-  board: ReplayBoard,
-  threads: number,
+  partitions: readonly PartitionJob[],
   options: ReplayOptions,
 ): Promise<void> {
+  const board = new ReplayBoard(wiring.board)
+  const threads = Math.max(1, Math.min(options.threads, wiring.jobs.length))
   let failure: MillraceError | null = null
   const pool = new ThreadPool({
     threads,
@@ -160,7 +278,7 @@ async function runThreads(
   })
   const stop = (): void => board.stop()
   options.signal.addEventListener('abort', stop)
-  const tell = (): void => options.onProgress?.(...progressOf(wiring.jobs, board))
+  const tell = (): void => options.onProgress?.(...progressOf(partitions, board))
   const poll = setInterval(tell, POLL_MS)
   try {
     for (let thread = 0; thread < threads; thread++) pool.start(`replay-${thread}`, 'replay', wiring)
@@ -174,7 +292,7 @@ async function runThreads(
   if (failure !== null) throw failure
 }
 
-function progressOf(jobs: readonly ReplayJob[], board: ReplayBoard): [number, number, number] {
+function progressOf(jobs: readonly PartitionJob[], board: ReplayBoard): [number, number, number] {
   let done = 0
   let total = 0
   let samples = 0
@@ -204,8 +322,8 @@ async function joinParts(
     await target.close()
     let isFirst = true
     for (const [index, plan] of plans.entries()) {
-      for (let partition = 0; partition < plan.topic.partitions; partition++) {
-        const part = partFile(partsDir, index, partition, feed)
+      for (let stream = 0; stream < resultStreams(plan); stream++) {
+        const part = partFile(partsDir, index, stream, feed)
         if (!existsSync(part)) continue
         if (isFirst) renameSync(part, file)
         else {
@@ -223,23 +341,34 @@ async function joinParts(
 
 function reportOf(
   topics: readonly ReplayTopic[],
-  plans: readonly PipelinePlan[],
-  jobs: readonly ReplayJob[],
-  board: ReplayBoard,
+  { plans, jobs, board: buffers }: ReplayWiring,
+  owners: readonly OwnersJob[],
+  letters: readonly (readonly DeadLetter[])[],
 ): Pick<ReplayReport, 'topics' | 'pipelines' | 'samples'> {
+  const board = new ReplayBoard(buffers)
   const digests = plans.map((): number[] => [])
   const totals = plans.map(() => noTotals())
-  for (const job of jobs) {
-    for (const [i, plan] of job.plans.entries()) {
-      board.addTo(totals[plan]!, job.firstRow + i)
-      digests[plan]![job.range.partition] = board.digest(job.firstRow + i)
-    }
+  const take = (plan: number, stream: number, row: number): void => {
+    board.addTo(totals[plan]!, row)
+    digests[plan]![stream] = board.digest(row)
   }
-  const pipelines = plans.map(({ name }, i) => ({ name, ...totals[i]!, digests: digests[i]! }))
+  const partitions = jobs.filter((job) => job.what === 'partition')
+  for (const { plans: indices, range, firstRow } of partitions) {
+    for (const [i, plan] of indices.entries()) take(plan, range.partition, firstRow + i)
+  }
+  for (const { plan, buckets, firstRow } of owners) {
+    for (const [i, bucket] of buckets.entries()) take(plan, ownerStream(plans[plan]!, bucket), firstRow + i)
+  }
+  const pipelines = plans.map(({ name }, i) => ({
+    name,
+    ...totals[i]!,
+    digests: digests[i]!,
+    deadLetters: letters[i]!,
+  }))
   return {
     topics: topics.map(({ topic, ranges }) => ({ topic: topic.name, partitions: ranges })),
     pipelines,
-    samples: progressOf(jobs, board)[2],
+    samples: progressOf(partitions, board)[2],
   }
 }
 

@@ -299,6 +299,8 @@ export class ShardThread {
       moved = true
     }
     if (this.#merges.report()) moved = true
+    // Owners that wait for another partition do not move, and lag all the same.
+    if (this.#merges.takeRead()) this.#gaugeOwners()
     this.#metrics.set(catalog.THREAD_HEARTBEAT, systemClock.nowMs() / 1_000)
     if (!moved) return
     killPoint('shard-reported')
@@ -331,6 +333,13 @@ export class ShardThread {
     this.#metrics.set(catalog.PIPELINE_LAG, lag, row)
     this.#metrics.set(catalog.PIPELINE_GROUPS, groups, row)
     if (watermarkMs < Infinity) this.#metrics.set(catalog.PIPELINE_WATERMARK, watermarkMs / 1_000, row)
+  }
+
+  #gaugeOwners(): void {
+    this.#pipelines.forEach(({ plan }, row) => {
+      if (plan.exchange === undefined) return
+      this.#metrics.set(catalog.PIPELINE_OWNER_LAG, this.#merges.lag(row), row)
+    })
   }
 
   #publishSeat(seat: Seat): void {

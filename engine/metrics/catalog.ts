@@ -126,6 +126,11 @@ export const PIPELINE_LAG = list.gauge(
   'Offsets in the log not yet processed, summed over partitions.',
   { scope: 'pipeline' },
 )
+export const PIPELINE_OWNER_LAG = list.gauge(
+  'millrace_pipeline_owner_lag_entries',
+  'Of groups spread over partitions: entries sent to their owners, from the first that may still bring about a result.',
+  { scope: 'pipeline' },
+)
 /** Written in seconds; the exporter derives the lag, so that it grows even while the shard is stuck. */
 export const PIPELINE_WATERMARK = list.gauge(
   'millrace_pipeline_watermark_timestamp_seconds',

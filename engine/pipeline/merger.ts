@@ -1,7 +1,8 @@
 /**
  * The receiving half of an exchange: the owner of one bucket of a pipeline's groups. It is offered the committed entries
  * of every partition's partial stream (partials.ts) and emits results and alerts into a stream of its own. Pure: no
- * clock, no I/O but `source`, which reads committed entries and group keys again.
+ * clock, no I/O but `source`, which reads committed entries and group keys again. What was offered waits in inlet.ts,
+ * what was taken and waits for its windows in parts.ts.
  *
  * Guarantee: what it emits is a function of the partitions' logs. However the streams are offered, interleaved, cut or
  * offered again after a restore, the entries are the same, byte by byte. To that end entries are taken in instants:
@@ -33,13 +34,15 @@ import type { Registry } from '../contract/plugins.ts'
 import { ownerStream } from '../contract/streams.ts'
 import { Cells } from '../state/cells.ts'
 import type { Entry } from '../store/state-contract.ts'
-import { EventClock, type EventClockState } from '../time/event-clock.ts'
+import type { EventClockState } from '../time/event-clock.ts'
 import { WindowGrid } from '../time/window-grid.ts'
 import { assert } from '../util/assert.ts'
 import { fnv1a, mix32 } from '../util/hash.ts'
 import type { PageSink, StatePage } from './chain.ts'
 import { EntryWriter } from './entry-writer.ts'
+import { Inlet, logMsOf } from './inlet.ts'
 import { Judges } from './judges.ts'
+import { type Part, Parts } from './parts.ts'
 import { Router } from './routing.ts'
 import { type RowLayout, rowLayout } from './row-layout.ts'
 import { Slices, type SlicesState } from './slices.ts'
@@ -82,15 +85,6 @@ export interface MergerOptions {
   readonly partsBytesMax?: number
 }
 
-/** A part that waits for the first window in which it counts. */
-interface Part {
-  readonly partition: number
-  readonly seq: number
-  readonly slice: number
-  readonly openFromMs: number
-  bytes: Uint8Array | null
-}
-
 interface MergerMeta {
   readonly version: number
   readonly nextSeq: number
@@ -110,74 +104,12 @@ interface MergerMeta {
   readonly layout: string
 }
 
-/** One partition's stream, as far as it was offered. */
-class Inlet {
-  readonly clock: EventClock
-  state = PARTITION_UNSEEN
-  /** Next entry to take: everything before it is in the owner's state. */
-  cursor = 0
-  /** Next entry to be offered. */
-  offered = 0
-  readonly pending: Entry[] = []
-  first = 0
-  pendingBytes = 0
-  /** No entry of a log time before this will be offered any more. */
-  frontierMs = -Infinity
-  /** Of the entries pending, in order: those that may make a window fire, and log times of those that tell of arrivals. */
-  readonly urgent: Entry[] = []
-  readonly arrivalsMs: number[] = []
-  /** By group id of the partition. */
-  routes: Int32Array = new Int32Array(64)
-
-  constructor(plan: PipelinePlan) {
-    this.clock = new EventClock(plan.disorderMs, plan.idleMs)
-  }
-
-  head(): Entry | undefined {
-    return this.pending[this.first]
-  }
-
-  headMs(): number {
-    const entry = this.pending[this.first]
-    return entry === undefined ? Infinity : logMsOf(entry)
-  }
-
-  settled(): number {
-    return this.urgent[0]?.seq ?? this.offered
-  }
-
-  push(entry: Entry): void {
-    this.pending.push(entry)
-    this.pendingBytes += entry.bytes.length
-    this.offered = entry.seq + 1
-    this.frontierMs = Math.max(this.frontierMs, logMsOf(entry))
-    if (isUrgent(entry)) this.urgent.push(entry)
-    if (entry.kind === ENTRY_ARRIVALS) this.arrivalsMs.push(logMsOf(entry))
-  }
-
-  shift(): void {
-    const entry = this.pending[this.first++]!
-    this.pendingBytes -= entry.bytes.length
-    this.cursor = entry.seq + 1
-    if (entry === this.urgent[0]) this.urgent.shift()
-    if (entry.kind === ENTRY_ARRIVALS) this.arrivalsMs.shift()
-    if (this.first === this.pending.length) {
-      this.pending.length = 0
-      this.first = 0
-    } else if (this.first >= 1_024) {
-      this.pending.splice(0, this.first)
-      this.first = 0
-    }
-  }
-}
-
 export class Merger {
   readonly ledger: Ledger = emptyLedger()
   readonly #plan: PipelinePlan
   readonly #bucket: number
   readonly #source: MergeSource
   readonly #pendingBytesMax: number
-  readonly #partsBytesMax: number
   readonly #layout: RowLayout
   readonly #layoutName: string
   readonly #grid: WindowGrid
@@ -187,10 +119,8 @@ export class Merger {
   readonly #judges: Judges
   readonly #slices: Slices
   readonly #firing: WindowFiring
-  /** By slice; within one in no order. */
-  readonly #parts = new Map<number, Part[]>()
+  readonly #parts: Parts
   readonly #partCells: Cells = new Cells('parts')
-  #partsBytes = 0
   /** Start of the oldest window that holds something and has not fired; NaN: not worked out. */
   #oldestStartMs = NaN
   #nextStartMs = -Infinity
@@ -207,7 +137,7 @@ export class Merger {
     this.#bucket = bucket
     this.#source = options.source
     this.#pendingBytesMax = options.pendingBytesMax ?? PENDING_BYTES_MAX
-    this.#partsBytesMax = options.partsBytesMax ?? PARTS_BYTES_MAX
+    this.#parts = new Parts(options.partsBytesMax ?? PARTS_BYTES_MAX)
     this.#layout = rowLayout(plan.aggregates, registry, true)
     this.#grid = new WindowGrid(plan.window)
     this.#inlets = Array.from({ length: plan.topic.partitions }, () => new Inlet(plan))
@@ -499,13 +429,7 @@ export class Merger {
   }
 
   #keepPart(part: Part): void {
-    if (part.bytes !== null) {
-      if (this.#partsBytes + part.bytes.length > this.#partsBytesMax) part.bytes = null
-      else this.#partsBytes += part.bytes.length
-    }
-    const list = this.#parts.get(part.slice)
-    if (list === undefined) this.#parts.set(part.slice, [part])
-    else list.push(part)
+    this.#parts.keep(part)
     this.#oldestStartMs = NaN
   }
 
@@ -611,12 +535,8 @@ export class Merger {
     if (!Number.isNaN(this.#oldestStartMs)) return this.#oldestStartMs
     const grid = this.#grid
     const merged = this.#slices.oldest()
-    let oldestMs = merged === Infinity ? Infinity : grid.firstStartOver(merged)
-    for (const [slice, list] of this.#parts) {
-      const firstMs = grid.firstStartOver(slice)
-      for (const { openFromMs } of list) oldestMs = Math.min(oldestMs, Math.max(firstMs, openFromMs))
-    }
-    this.#oldestStartMs = Math.max(this.#nextStartMs, oldestMs)
+    const mergedMs = merged === Infinity ? Infinity : grid.firstStartOver(merged)
+    this.#oldestStartMs = Math.max(this.#nextStartMs, Math.min(mergedMs, this.#parts.oldestStartMs(grid)))
     return this.#oldestStartMs
   }
 
@@ -627,7 +547,7 @@ export class Merger {
     // Older windows are over: their slices make room for those of this one.
     this.#slices.dropBefore(grid.sliceOf(startMs))
     for (let slice = grid.sliceOf(startMs); slice < grid.sliceOf(endMs); slice++) {
-      this.#mergeParts(slice, startMs)
+      for (const part of this.#parts.takeDue(slice, startMs)) this.#merge(part)
     }
     firing.fill(startMs, this.#router.order())
     if (firing.rowCount === 0) return
@@ -637,24 +557,7 @@ export class Merger {
     this.#judges.flush(this.#logMs)
   }
 
-  /** Merges what counts in windows from `startMs` on into the slice. */
-  #mergeParts(slice: number, startMs: number): void {
-    const list = this.#parts.get(slice)
-    if (list === undefined) return
-    const due = list.filter(({ openFromMs }) => openFromMs <= startMs)
-    if (due.length === 0) return
-    if (due.length === list.length) this.#parts.delete(slice)
-    else
-      this.#parts.set(
-        slice,
-        list.filter(({ openFromMs }) => openFromMs > startMs),
-      )
-    due.sort((a, b) => a.partition - b.partition || a.seq - b.seq)
-    for (const part of due) this.#merge(part)
-  }
-
   #merge({ partition, seq, slice, bytes: held }: Part): void {
-    if (held !== null) this.#partsBytes -= held.length
     const bytes = held ?? this.#source.entry(partition, seq)
     const view = viewOf(bytes)
     const count = view.getInt32(0, true)
@@ -692,16 +595,6 @@ export function bucketOf(key: Uint8Array, buckets: number): number {
 
 function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
-}
-
-/** Of all three kinds of entry it is the time, too: that needs no look at the bytes. */
-function logMsOf({ eventTimeMs }: Entry): number {
-  return eventTimeMs
-}
-
-/** Low byte of a word that is 0 or 1. */
-function isUrgent({ kind, bytes }: Entry): boolean {
-  return kind === ENTRY_MARK && bytes[4] === 1
 }
 
 function finiteOrNull(value: number): number | null {

@@ -3,12 +3,18 @@
  * alone. Guarantee: what comes out is a function of the records in the range and of the plans; record sizes, threads and
  * interruptions do not show (a LATE entry excepted: it lists the late samples of one record). Reads only, so it may run
  * beside the node that owns the store. Memory: one chain a pipeline; entries are handed on as they come.
+ *
+ * Where a plan has an exchange, this is the sending half: its chains send their slices to a sink of their own, which
+ * replay-owners.ts merges once every partition is through.
  */
+import { sealBatch } from '../batch/batch-encoder.ts'
 import { BatchView } from '../batch/batch-view.ts'
-import { BATCH_BYTES_MAX } from '../batch/layout.ts'
+import { BATCH_BYTES_MAX, batchBytes } from '../batch/layout.ts'
 import type { EntrySink, Ledger } from '../contract/entries.ts'
+import { MillraceError } from '../contract/errors.ts'
 import type { PipelinePlan } from '../contract/plan.ts'
 import type { Registry } from '../contract/plugins.ts'
+import { RECORD_TICK } from '../contract/samples.ts'
 import type { LogReader } from '../store/log-contract.ts'
 import { assert } from '../util/assert.ts'
 import { Chain } from './chain.ts'
@@ -17,6 +23,10 @@ import type { PartitionRange } from './replay-range.ts'
 export interface ReplayPipeline {
   readonly plan: PipelinePlan
   readonly sink: EntrySink
+  /** Where the plan has an exchange: takes what goes to the owners of groups. */
+  readonly partialSink?: EntrySink
+  /** Base offsets of records that are passed over: recorded dead letters. */
+  readonly dead?: ReadonlySet<number>
 }
 
 export interface PartitionReplay {
@@ -26,8 +36,19 @@ export interface PartitionReplay {
   /** All read this topic. */
   readonly pipelines: readonly ReplayPipeline[]
   readonly registry: Registry
+  /**
+   * With an exchange: log time of the newest record in the ranges of all partitions. A chain is brought to it by a tick
+   * after its last record, as a node brings a quiet partition: without it owners would wait for ever for one that the
+   * log left behind.
+   */
+  readonly endLogMs?: number
   /** Called every MiB or so of the log with the next offset; false: stop here. */
   readonly goesOn: (offset: number, ledgers: readonly Ledger[]) => boolean
+}
+
+interface Seat {
+  readonly pipeline: ReplayPipeline
+  readonly chain: Chain
 }
 
 /** True: all of the range is done; false: it was stopped. */
@@ -41,18 +62,22 @@ export function replayPartition(replay: PartitionReplay): boolean {
     assert(key !== null, 'a series is stored before its samples', topicId, seriesId)
     return key
   }
-  let chains: readonly Chain[] | null = null
+  let seats: readonly Seat[] | null = null
   let ledgers: readonly Ledger[] = []
-  const seat = (startOffset: number): readonly Chain[] =>
-    pipelines.map(({ plan, sink }) => new Chain({ plan, registry, partition, keyOf, sink, startOffset }))
+  const seat = (startOffset: number): readonly Seat[] =>
+    pipelines.map((pipeline) => {
+      const { plan, sink, partialSink } = pipeline
+      const sinks = partialSink === undefined ? { sink } : { sink, partialSink }
+      return { pipeline, chain: new Chain({ plan, registry, partition, keyOf, startOffset, ...sinks }) }
+    })
   const take = (): void => {
     view.point(0)
-    if (chains === null) {
+    if (seats === null) {
       // The record that holds the offset asked for is taken whole.
-      chains = seat(view.baseOffset)
-      ledgers = chains.map((chain) => chain.ledger)
+      seats = seat(view.baseOffset)
+      ledgers = seats.map(({ chain }) => chain.ledger)
     }
-    for (const chain of chains) chain.process(view)
+    for (const { pipeline, chain } of seats) takeRecord(pipeline, chain, view)
   }
   let next = range.from
   while (next < to) {
@@ -61,5 +86,47 @@ export function replayPartition(replay: PartitionReplay): boolean {
     assert(next > before, 'the log holds what its ends say', topicId, partition, before)
     if (!goesOn(next, ledgers)) return false
   }
+  // A partition without a record in the range has owners that wait for it all the same.
+  for (const { pipeline, chain } of seats ?? seat(range.from)) {
+    if (pipeline.partialSink !== undefined) bringUpTo(chain, topicId, partition, replay.endLogMs ?? -Infinity)
+  }
   return true
+}
+
+function takeRecord({ plan, dead }: ReplayPipeline, chain: Chain, view: BatchView): void {
+  if (dead?.has(view.baseOffset) === true) {
+    chain.skip(view)
+    return
+  }
+  try {
+    chain.process(view)
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error)
+    throw new MillraceError(
+      'WORKER_FAILED',
+      `pipeline ${JSON.stringify(plan.name)} fails over the record at offset ${view.baseOffset} of partition ` +
+        `${view.partition}: ${reason}. If a node runs it, wait until it has made the record a dead letter and replay ` +
+        'without --with-dead-letters, or leave the record out with --from and --to.',
+      { cause: error },
+    )
+  }
+}
+
+function bringUpTo(chain: Chain, topicId: number, partition: number, logMs: number): void {
+  if (!(chain.logMs < logMs)) return
+  const buffer = new ArrayBuffer((batchBytes(0) + 7) & ~7)
+  sealBatch(new Uint8Array(buffer), new DataView(buffer), {
+    kind: RECORD_TICK,
+    topicId,
+    partition,
+    baseOffset: chain.position,
+    count: 0,
+    minTimestampMs: 0,
+    maxTimestampMs: 0,
+    appendedMs: logMs,
+    producerId: 0,
+    producerEpoch: 0,
+    baseSequence: -1,
+  })
+  chain.process(new BatchView(buffer).point(0))
 }

@@ -5,10 +5,13 @@
 import { ENTRY_RESULTS, type EntrySink, RESULTS_HEADER_BYTES } from '../contract/entries.ts'
 import type { PipelinePlan } from '../contract/plan.ts'
 import type { Registry } from '../contract/plugins.ts'
+import { ownerStream, partialStream } from '../contract/streams.ts'
 import type { Entry, PipelineRecord } from '../store/state-contract.ts'
-import type { PipelineVerifier } from '../store/verify/verify.ts'
+import type { PipelineVerifier, StreamNeed } from '../store/verify/verify.ts'
+import { assert } from '../util/assert.ts'
 import { Chain } from './chain.ts'
 import { EntryDecoder, feedOf } from './entry-decoder.ts'
+import { Merger, type MergeSource } from './merger.ts'
 import { ownKinds } from './own-detectors.ts'
 import { planHash } from './plan-difference.ts'
 
@@ -48,30 +51,74 @@ class StoredPipeline implements PipelineVerifier {
   }
 
   checkpoint(...[partition, checkpoint, pages, groupKey]: Parameters<PipelineVerifier['checkpoint']>) {
-    // An owner's state is checked page by page; only a chain can be restored without what it stands on.
-    if (partition >= this.#plan.topic.partitions) return null
     if (unknownDetectors(this.#plan, this.#registry).length > 0) return null
     try {
-      const chain = new Chain({
-        plan: this.#plan,
-        registry: this.#registry,
-        partition,
-        keyOf: () => new Uint8Array(0),
-        sink: NO_SINK,
-        ...(this.#plan.exchange === undefined ? {} : { partialSink: NO_SINK }),
-      })
-      chain.restore(checkpoint.meta, pages, groupKey)
-      if (chain.position !== checkpoint.position || chain.nextSeq !== checkpoint.nextSeq) {
-        return `it restores to offset ${chain.position}, entry ${chain.nextSeq}`
+      const state = this.#stateOf(partition)
+      if (state === null) return 'no state belongs to this stream'
+      state.restore(checkpoint.meta, pages, groupKey)
+      if (state.position !== checkpoint.position || state.nextSeq !== checkpoint.nextSeq) {
+        return `it restores to position ${state.position}, entry ${state.nextSeq}`
       }
-      return null
+      return state instanceof Merger ? partsProblem(state, checkpoint.meta) : null
     } catch (error) {
       return textOf(error)
     }
   }
+
+  needs(...[partition, { meta }]: Parameters<PipelineVerifier['needs']>): readonly StreamNeed[] {
+    if (this.#bucketOf(partition) === null) return []
+    const { cursors, needed } = JSON.parse(meta) as OwnerNeeds
+    return needed.map((fromSeq, from) => ({
+      stream: partialStream(this.#plan, from),
+      fromSeq,
+      takenSeq: cursors[from]!,
+    }))
+  }
+
+  /** What a start of the node restores; null: a stream without state. */
+  #stateOf(stream: number): Chain | Merger | null {
+    const plan = this.#plan
+    const registry = this.#registry
+    const bucket = this.#bucketOf(stream)
+    if (bucket !== null) return new Merger({ plan, registry, bucket, sink: NO_SINK, source: NO_SOURCE })
+    if (stream >= plan.topic.partitions) return null
+    return new Chain({
+      plan,
+      registry,
+      partition: stream,
+      keyOf: () => new Uint8Array(0),
+      sink: NO_SINK,
+      ...(plan.exchange === undefined ? {} : { partialSink: NO_SINK }),
+    })
+  }
+
+  /** Of an owner's stream; null: any other. */
+  #bucketOf(stream: number): number | null {
+    const bucket = stream - ownerStream(this.#plan, 0)
+    return bucket >= 0 && bucket < (this.#plan.exchange?.buckets ?? 0) ? bucket : null
+  }
+}
+
+/** What an owner's meta says of the partitions' entries; merger.ts says more. */
+interface OwnerNeeds {
+  readonly cursors: readonly number[]
+  readonly needed: readonly number[]
+}
+
+/** The parts that wait for their windows lie in pages of their own: a page that is missing shows in what they need. */
+function partsProblem(owner: Merger, meta: string): string | null {
+  const stored = JSON.parse(meta) as OwnerNeeds
+  const restored = JSON.parse(owner.snapshot(() => {})) as OwnerNeeds
+  if (JSON.stringify(restored.needed) === JSON.stringify(stored.needed)) return null
+  return `its parts want entries ${restored.needed.join(', ')} of the partitions, not ${stored.needed.join(', ')}`
 }
 
 const NO_SINK: EntrySink = { group() {}, entry() {} }
+/** A restore reads nothing again: parts are read when their window fires. */
+const NO_SOURCE: MergeSource = {
+  groupKey: () => assert(false, 'a restore reads no groups of partitions') as never,
+  entry: () => assert(false, 'a restore reads no entries') as never,
+}
 
 function windowProblem({ bytes, eventTimeMs }: Entry): string | null {
   if (bytes.length < RESULTS_HEADER_BYTES) return null

@@ -106,7 +106,7 @@ export interface RunOptions {
   readonly partsBytesMax?: number
 }
 
-interface Saved {
+export interface Saved {
   readonly meta: string
   readonly pages: ReadonlyMap<string, StatePage>
 }
@@ -269,6 +269,12 @@ class OwnerSeat {
       this.merger.restore(this.#saved.meta, this.#pages.values(), (groupId) => this.visible.groups[groupId]!)
     }
     this.#offered = this.#chains.map((_, partition) => this.merger.cursor(partition))
+  }
+
+  /** Its newest checkpoint. */
+  get saved(): Saved {
+    assert(this.#saved !== null, 'it was saved')
+    return this.#saved
   }
 
   #offered: number[] = []

@@ -91,7 +91,13 @@ function collector(): EntrySink & { readonly entries: string[] } {
   }
 }
 
-function replayed(records: readonly Uint8Array[], from: number, to: number, bytesMax: number): string[][] {
+function replayed(
+  records: readonly Uint8Array[],
+  from: number,
+  to: number,
+  bytesMax: number,
+  dead?: ReadonlySet<number>,
+): string[][] {
   const sinks = PLANS.map(() => collector())
   const ends = records.map((batch) => new BatchView(copyOf(batch)).point(0).endOffset)
   let at = 0
@@ -99,7 +105,7 @@ function replayed(records: readonly Uint8Array[], from: number, to: number, byte
     topicId: 0,
     range: { partition: 0, from, to },
     registry,
-    pipelines: PLANS.map((plan, i) => ({ plan, sink: sinks[i]! })),
+    pipelines: PLANS.map((plan, i) => ({ plan, sink: sinks[i]!, ...(dead === undefined ? {} : { dead }) })),
     goesOn: () => true,
     log: {
       seriesKey: (_topic, seriesId) => keyOf(seriesId),
@@ -120,14 +126,16 @@ function replayed(records: readonly Uint8Array[], from: number, to: number, byte
   return sinks.map(({ entries }) => entries)
 }
 
-function live(records: readonly Uint8Array[]): string[][] {
+function live(records: readonly Uint8Array[], dead: ReadonlySet<number> = new Set()): string[][] {
   return PLANS.map((plan) => {
     const sink = collector()
     const chain = new Chain({ plan, registry, partition: 0, keyOf, sink })
     for (const batch of records) {
       const buffer = new ArrayBuffer((batch.length + 7) & ~7)
       new Uint8Array(buffer).set(batch)
-      chain.process(new BatchView(buffer).point(0))
+      const view = new BatchView(buffer).point(0)
+      if (dead.has(view.baseOffset)) chain.skip(view)
+      else chain.process(view)
     }
     return sink.entries
   })
@@ -155,6 +163,26 @@ test('a range begins with the whole record that holds its first offset and ends 
   const fromRecord = replayed(records, bases[5]!, bases[40]!, 1 << 20)
   expect(replayed(records, bases[6]! - 1, bases[40]! - 1, 1)).toEqual(fromRecord)
   expect(fromRecord.every((entries) => entries.length > 0)).toBe(true)
+})
+
+test('dead letters are skipped as the live run skipped them, and tried again when asked', () => {
+  const records = cutLog(1, 300)
+  const bases = records.map((batch) => new BatchView(copyOf(batch)).point(0).baseOffset)
+  const to = new BatchView(copyOf(records.at(-1)!)).point(0).endOffset
+  const dead = new Set([bases[0]!, bases[7]!, bases[50]!])
+  const expected = live(records, dead)
+  expect(replayed(records, 0, to, 5_000, dead)).toEqual(expected)
+  expect(replayed(records, 0, to, 5_000)).toEqual(live(records))
+  expect(live(records)).not.toEqual(expected)
+})
+
+test('a record over which a pipeline fails is named', () => {
+  const records = cutLog(1, 300)
+  // Offsets that do not follow each other: no chain takes them.
+  const broken = [...records.slice(0, 5), ...records.slice(6)]
+  expect(() => replayed(broken, 0, 20_000, 1 << 20)).toThrow(
+    /^pipeline "p" fails over the record at offset \d+ of partition 0: .*--with-dead-letters/,
+  )
 })
 
 function copyOf(bytes: Uint8Array): ArrayBuffer {

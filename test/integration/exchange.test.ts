@@ -1,5 +1,5 @@
 /** Groups that are spread over partitions, on real nodes: the bytes of the results depend on the log alone. */
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import type { PipelineStatus } from '../../engine/contract/queries.ts'
@@ -74,6 +74,25 @@ async function complete(url: string): Promise<number | null> {
   return last.length === 5 ? rows.length : null
 }
 
+/** Sum over shards; null: not told yet. */
+async function lagOf(url: string): Promise<number | null> {
+  const metrics = await (await fetch(`${url}/metrics`)).text()
+  const line = /^millrace_pipeline_owner_lag_entries\{pipeline="load"\} (\d+)$/m.exec(metrics)
+  return line === null ? null : Number(line[1])
+}
+
+interface ReplaySummary {
+  readonly samples: number
+  readonly pipelines: readonly { readonly results: number; readonly digests: readonly number[] }[]
+}
+
+async function replayed(flags: readonly string[], dir: string): Promise<ReplaySummary> {
+  const run = launch(['replay', join(dir, 'pipeline.mjs'), '--json', ...flags], cleanups)
+  const code = await run.exited
+  expect(code, run.text()).toBe(0)
+  return JSON.parse(run.text().slice(run.text().indexOf('{'))) as ReplaySummary
+}
+
 async function statusOf(url: string): Promise<PipelineStatus> {
   const { rows } = await json<{ rows: PipelineStatus[] }>(`${url}/api/v1/pipelines`)
   return rows.find(({ name }) => name === 'load')!
@@ -106,6 +125,13 @@ test('1, 2 and 4 shards, and a node killed again and again: the same bytes', {
     // What partitions sent to owners shows nowhere.
     const metrics = await (await fetch(`${node.url}/metrics`)).text()
     expect(metrics).toMatch(new RegExp(`^millrace_pipeline_results_total\\{[^}]*\\} ${rows}$`, 'm'))
+    // At rest, all that was sent has brought about what it can.
+    await until(async () => ((await lagOf(node.url)) === 0 ? true : null))
+    // A replay beside it, with as many threads: what the owners gave, and what they counted.
+    const into = join(dir, 'replay')
+    const report = await replayed(['--data', data, '--into', into, '--threads', shards], dir)
+    expect(report.samples).toBe(BODIES * SCRAPES * HOSTS)
+    expect(report.pipelines[0]).toMatchObject({ results: rows, ...status.ledger })
     expect(await node.kill('SIGTERM')).toBe(0)
     for (const name of ['results.ndjson', 'alerts.ndjson']) {
       const there = streams(join(dir, name))
@@ -115,7 +141,18 @@ test('1, 2 and 4 shards, and a node killed again and again: the same bytes', {
       }
       expected[name] ??= there
       expect(there).toEqual(expected[name])
+      expect(streams(join(into, name))).toEqual(there)
     }
+    expect(lineCount(join(into, 'late.ndjson'))).toBe(status.ledger.late)
+    // Parts of the log, too, give the same for any number of threads; nothing is left of what partitions sent.
+    const range = ['--data', data, '--dry-run', '--from', 'offset:300', '--to', 'offset:900']
+    const [one, four] = [
+      await replayed([...range, '--threads', '1'], dir),
+      await replayed([...range, '--threads', '4'], dir),
+    ]
+    expect(one.pipelines[0]!.results).toBeGreaterThan(0)
+    expect(four.pipelines).toEqual(one.pipelines)
+    expect(readdirSync(into).sort()).toEqual(['alerts.ndjson', 'late.ndjson', 'results.ndjson'])
     // It is gone as soon as the owners' checkpoints have passed it.
     const state = openStateReader({ dir: data })
     const { id } = state.pipeline('load')!

@@ -3,7 +3,7 @@
  * batch. What it ends with must be what an undisturbed node ends with, and the process must live through it.
  */
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import { Prng } from '../../engine/util/prng.ts'
@@ -256,8 +256,42 @@ test('a batch that a pipeline fails over again and again becomes its dead letter
   )
   expect(byStream(await complete(again.url, 'cpu'))).toEqual(cpu)
   expect((await json<{ rows: unknown[] }>(`${again.url}/api/v1/dead-letters`)).rows).toEqual(letters)
+  // So does a replay, which says so; asked to, it tries them again, and now they are processed.
+  const skipping = await replayed(dir, 'skipping', [])
+  expect(skipping.text).toContain(`cpu: skipped ${poisoned} recorded dead letter`)
+  expect(skipping.rows).toEqual(resultRows(cpu))
+  const trying = await replayed(dir, 'trying', ['--with-dead-letters'])
+  expect(trying.text).toContain(`cpu: tried ${poisoned} recorded dead letter`)
+  expect(trying.rows.length).toBeGreaterThanOrEqual(skipping.rows.length)
+  expect(trying.rows).not.toEqual(skipping.rows)
+  // A skipped batch is no damage.
+  const verified = launch(['verify', '--data', join(dir, 'data')], cleanups)
+  expect(await verified.exited, verified.text()).toBe(0)
   expect(await again.kill('SIGTERM')).toBe(0)
 })
+
+/** Id, window and number of samples of each result, by id. */
+function resultRows(streams: Record<string, readonly Row[]>): string[] {
+  return Object.values(streams)
+    .flat()
+    .map(({ id, windowEndMs, values }) => `${id} ${windowEndMs} ${JSON.stringify(values)}`)
+    .sort()
+}
+
+async function replayed(
+  dir: string,
+  name: string,
+  flags: readonly string[],
+): Promise<{ readonly text: string; readonly rows: string[] }> {
+  const into = join(dir, name)
+  const args = ['replay', join(dir, 'pipeline.mjs'), '--data', join(dir, 'data'), '--into', into]
+  const run = launch([...args, ...flags], cleanups)
+  const code = await run.exited
+  expect(code, run.text()).toBe(0)
+  const lines = readFileSync(join(into, 'results.ndjson'), 'utf8').split('\n').slice(0, -1)
+  const rows = lines.map((line) => JSON.parse(line) as Row & { readonly pipeline: string })
+  return { text: run.text(), rows: resultRows({ cpu: rows.filter(({ pipeline }) => pipeline === 'cpu') }) }
+}
 
 interface DeadLetterRow {
   readonly partition: number

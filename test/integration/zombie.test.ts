@@ -3,11 +3,11 @@
  * gets an error, stores nothing and sends nothing, and what the successor stored is what an uninterrupted run stores.
  */
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, type TestContext, test } from 'vitest'
 import { openLogReader } from '../../engine/store/log-store.ts'
-import { OWNER_SILENT_MS, parseProcStat } from '../../engine/store/owner.ts'
+import { OWNER_SILENT_MS, parseProcStat, readHeartbeat } from '../../engine/store/owner.ts'
 import { openStateReader } from '../../engine/store/state-store.ts'
 import { KILL_AT_VARIABLE, type KillPoint } from '../../engine/util/kill-point.ts'
 import { checkLog, checkRun, openReference } from '../crash/check.ts'
@@ -191,6 +191,37 @@ describe.runIf(process.platform === 'linux').concurrent(`an owner that was froze
     await checkLog(verdict, dir, feeder, SEED)
     const posts = new Map([...receiver.received].map(([path, records]) => [path.slice(1), records]))
     await checkRun(verdict, 'whoever lives,', { dir, posts }, await openReference(dir), true)
+    expect(verdict).toEqual(newVerdict())
+  })
+
+  test('inside a transaction: a successor says whom it waits for and what to do, and that done goes on', {
+    timeout: TEST_MS_MAX,
+  }, async ({ onTestFinished }) => {
+    const { dir, owner, startNode, feeder, receiver } = await freeze(
+      { at: 'log-written:8', commitEvery: null },
+      onTestFinished,
+    )
+    const { sinceMs } = readHeartbeat(join(dir, 'data'))!
+    const successor = startNode()
+    const advice = `end it: kill -9 ${owner.pid}.`
+    await until(async () => (successor.said.includes(advice) ? true : null), PATIENCE_MS)
+    expect(successor.said).toContain(
+      `Its owner since ${new Date(sinceMs).toISOString()} is process ${owner.pid} on ${hostname()}, which is stopped`,
+    )
+    expect(successor.said).not.toContain('listens')
+    owner.kill('SIGKILL')
+    const url = await successor.ready
+    expect(url, successor.said).not.toBeNull()
+    await feeder.ended()
+    feeder.start(url!, feeder.bodies + 10)
+    await feeder.ended()
+    expect(await becomesQuiet(successor, url!, dir, () => receiver.count())).toBe(true)
+    // Said once, and not of a start that has begun.
+    expect(successor.said.split(advice)).toHaveLength(2)
+    successor.kill('SIGTERM')
+    expect(await successor.endsWithin(PATIENCE_MS)).toEqual({ code: 0, signal: null })
+    const verdict = newVerdict()
+    await checkLog(verdict, dir, feeder, SEED)
     expect(verdict).toEqual(newVerdict())
   })
 })

@@ -34,6 +34,16 @@ export interface PipelineVerifier {
     pages: readonly StatePage[],
     groupKey: (groupId: number) => Uint8Array,
   ): string | null
+  /** Of a checkpoint that can be restored: what it goes on from in other streams of the pipeline. */
+  needs(partition: number, checkpoint: Checkpoint): readonly StreamNeed[]
+}
+
+export interface StreamNeed {
+  readonly stream: number
+  /** The oldest entry that is still wanted. */
+  readonly fromSeq: number
+  /** Entries before it are in the state. */
+  readonly takenSeq: number
 }
 
 export interface CheckContext {

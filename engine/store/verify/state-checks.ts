@@ -22,6 +22,7 @@ import {
   guarded,
   type PipelineVerifier,
   RECOMPUTE,
+  type StreamNeed,
 } from './context.ts'
 
 const PAST_LAST = new Uint8Array(16).fill(0xff)
@@ -212,7 +213,7 @@ function checkPositions(context: CheckContext, record: PipelineRecord, partition
 }
 
 function checkLedger(context: CheckContext, place: string, { ledger }: Progress): void {
-  const sum = ledger.windowed + ledger.filtered + ledger.late + ledger.nonFinite
+  const sum = ledger.windowed + ledger.filtered + ledger.late + ledger.nonFinite + ledger.dead
   if (ledger.in === sum) return
   context.damage(place, `its ledger counts ${ledger.in} samples in and ${sum} accounted for`, RECOMPUTE)
 }
@@ -251,14 +252,45 @@ function checkCheckpoint(
         if (group?.groupId !== groupId) throw new RangeError(`group ${groupId} is missing`)
         return group.key
       })
-      if (problem === null) return
+      if (problem === null) {
+        for (const needed of verifier.needs(partition, checkpoint)) {
+          checkNeed(context, reader, record, place, needed)
+        }
+        return
+      }
       context.damage(
         place,
-        `its checkpoint at offset ${checkpoint.position} cannot be restored: ${problem}`,
+        `its checkpoint at position ${checkpoint.position} cannot be restored: ${problem}`,
         RECOMPUTE,
       )
     })
   })
+}
+
+/** An owner of groups goes on from entries of other streams: those it wants again are kept, and it is not ahead of them. */
+function checkNeed(
+  context: CheckContext,
+  reader: LmdbStateReader,
+  { id }: PipelineRecord,
+  place: string,
+  { stream, fromSeq, takenSeq }: StreamNeed,
+): void {
+  const { firstSeq, endSeq } = reader.seqRange(id, stream)
+  const nextSeq = reader.progress(id, stream)?.nextSeq ?? 0
+  if (takenSeq > nextSeq) {
+    context.damage(
+      place,
+      `its checkpoint has taken ${takenSeq} entries of stream ${stream}, whose progress counts ${nextSeq}`,
+      RECOMPUTE,
+    )
+  } else if (fromSeq < nextSeq && (firstSeq > fromSeq || firstSeq === endSeq)) {
+    const left = firstSeq === endSeq ? 'holds none' : `begins at ${firstSeq}`
+    context.damage(
+      place,
+      `its checkpoint wants entry ${fromSeq} of stream ${stream}, which ${left}`,
+      RECOMPUTE,
+    )
+  }
 }
 
 /** Walks the entries of one (pipeline, partition); as with the log, each chunk compares within its own snapshot. */

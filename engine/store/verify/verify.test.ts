@@ -95,7 +95,7 @@ function record(partition: number, baseOffset: number, count: number, appendedMs
   return bytes
 }
 
-const TRUSTING: PipelineVerifier = { entry: () => null, checkpoint: () => null }
+const TRUSTING: PipelineVerifier = { entry: () => null, checkpoint: () => null, needs: () => [] }
 
 function verify(pipeline: PipelineVerifier | string = TRUSTING): Promise<VerifyReport> {
   return verifyStore({ dir, pipeline: () => pipeline })
@@ -349,10 +349,46 @@ describe('verify', () => {
     const { findings } = await verify({
       entry: (_partition, entry) => (entry.seq === 2 ? 'is odd' : null),
       checkpoint: () => 'does not fit',
+      needs: () => [],
     })
     expect(findings.map(({ place, problem }) => `${place}: ${problem}`)).toEqual([
       'state: pipeline "cpu", partition 0, entry 2: is odd',
-      'state: pipeline "cpu", partition 0: its checkpoint at offset 4 cannot be restored: does not fit',
+      'state: pipeline "cpu", partition 0: its checkpoint at position 4 cannot be restored: does not fit',
+    ])
+  })
+
+  test('an owner of groups goes on from entries that are there: those gone, and those never sent, are a finding', async () => {
+    state.transaction((txn) => {
+      txn.putProgress(0, 1, { position: 1, nextSeq: 5, ledger: LEDGER })
+      for (let seq = 2; seq < 5; seq++) txn.putEntry(0, 1, seq, 4, 0, 1_000, new Uint8Array(16))
+    })
+    const needing = async (fromSeq: number, takenSeq: number): Promise<readonly string[]> => {
+      const needs: PipelineVerifier['needs'] = () => [{ stream: 1, fromSeq, takenSeq }]
+      return (await verify({ ...TRUSTING, needs })).findings.map(
+        ({ place, problem }) => `${place}: ${problem}`,
+      )
+    }
+    for (const [from, taken] of [
+      [2, 3],
+      [4, 5],
+      [5, 5],
+    ] as const) {
+      expect(await needing(from, taken)).toEqual([])
+    }
+    const place = 'state: pipeline "cpu", partition 0: its checkpoint'
+    expect(await needing(1, 4)).toEqual([`${place} wants entry 1 of stream 1, which begins at 2`])
+    expect(await needing(2, 6)).toEqual([`${place} has taken 6 entries of stream 1, whose progress counts 5`])
+  })
+
+  test('samples of dead letters are accounted for', async () => {
+    const ledger = { ...LEDGER, in: 10, dead: 6 }
+    state.transaction((txn) => txn.putProgress(0, 0, { position: 8, nextSeq: 3, ledger }))
+    expect((await verify()).findings).toEqual([])
+    state.transaction((txn) =>
+      txn.putProgress(0, 0, { position: 8, nextSeq: 3, ledger: { ...ledger, in: 11 } }),
+    )
+    expect((await verify()).findings.map(({ problem }) => problem)).toEqual([
+      'its ledger counts 11 samples in and 10 accounted for',
     ])
   })
 

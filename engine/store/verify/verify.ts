@@ -24,7 +24,7 @@ import {
 import { batchesCheck, seriesCheck, topicsCheck } from './log-checks.ts'
 import { checkpointsCheck, entriesCheck, pipelinesCheck, sinksCheck } from './state-checks.ts'
 
-export type { Finding, PipelineVerifier } from './context.ts'
+export type { Finding, PipelineVerifier, StreamNeed } from './context.ts'
 
 const environmentCheck: Check = {
   name: 'environments',

@@ -152,7 +152,13 @@ export class ShardThread {
   start(): void {
     killPoint('shard-restored')
     this.#activity.started()
-    for (const seat of this.#seats) this.#publishSeat(seat)
+    for (const seat of this.#seats) {
+      this.#publishSeat(seat)
+      if (seat.checkpointedPosition >= 0) continue
+      // New on a log that does not begin at 0: its first checkpoint, too, follows its progress.
+      this.#commits.progress(seat.pipelineId, seat.partition, seat.chain)
+      this.#reportPartials(seat)
+    }
     this.#publishDeadlines()
     // Before a new pipeline's first results: where they began must be known, and kept, from then on.
     this.#checkpoints.ask()
@@ -321,7 +327,8 @@ export class ShardThread {
     const { plan, pipelineId } = pipeline
     if (plan.exchange === undefined) return
     const sent = { position: chain.position, nextSeq: chain.nextPartialSeq, ledger: NOTHING_COUNTED }
-    this.#commits.progress(pipelineId, partialStream(plan, partition), sent, chain.logMs)
+    const logMs = chain.logMs === -Infinity ? NaN : chain.logMs
+    this.#commits.progress(pipelineId, partialStream(plan, partition), sent, logMs)
   }
 
   /** Lag, watermark and groups of one pipeline over this shard's partitions. */

@@ -1,4 +1,5 @@
 /** Worker threads of the bench `checkpoint`: the node's own committer, and a shard whose turns are timed. */
+import { openSync, readSync } from 'node:fs'
 import { parentPort, workerData } from 'node:worker_threads'
 import { Board } from '../../engine/broker/node-board.ts'
 import { Chain, type TakeStatePage } from '../../engine/pipeline/chain.ts'
@@ -16,11 +17,19 @@ export type CheckpointRole =
 
 /** What a shard posts: when it has caught up, and when it was stopped. */
 export type ShardReport =
-  | { readonly type: 'ready'; readonly restoredMs: number; readonly caughtUpMs: number }
+  | {
+      readonly type: 'ready'
+      readonly restoredMs: number
+      readonly caughtUpMs: number
+      /** Of `caughtUpMs`: waiting for a processor. */
+      readonly queuedMs: number
+    }
   | {
       readonly type: 'stopped'
       /** Of each turn with work on a checkpoint: the time in which no record batch could be taken. */
       readonly pausesMs: readonly number[]
+      /** The same less what the thread waited for a processor; on a machine of its own they are equal. */
+      readonly runningPausesMs: readonly number[]
       /** The longest of each checkpoint. */
       readonly worstMs: readonly number[]
       /** A record batch, while pages of its partition are owed to a checkpoint, and otherwise. */
@@ -81,7 +90,9 @@ async function runTimedShard(wiring: ShardWiring, stop: SharedArrayBuffer): Prom
     }
   }
 
+  const queued = queueClock()
   const startedMs = performance.now()
+  const startedQueuedMs = queued()
   const log = openLogReader({ dir: wiring.dir })
   const state = openStateReader({ dir: wiring.dir })
   const shard = new ShardThread(wiring, log, state, {
@@ -100,10 +111,16 @@ async function runTimedShard(wiring: ShardWiring, stop: SharedArrayBuffer): Prom
     return false
   }
   while (isBehind()) shard.turn()
-  report({ type: 'ready', restoredMs, caughtUpMs: performance.now() - startedMs })
+  report({
+    type: 'ready',
+    restoredMs,
+    caughtUpMs: performance.now() - startedMs,
+    queuedMs: queued() - startedQueuedMs,
+  })
   isRecovering = false
   quietBatchMs.length = 0
   const pausesMs: number[] = []
+  const runningPausesMs: number[] = []
   const worst = new Map<number, number>()
   // acquire: the bench wants the thread to end; partner: the store in stopShard().
   while (Atomics.load(stopWord, 0) === 0) {
@@ -111,16 +128,36 @@ async function runTimedShard(wiring: ShardWiring, stop: SharedArrayBuffer): Prom
     processMs = 0
     hasCheckpointed = false
     const epoch = board.checkpointEpoch
+    const turnQueuedMs = queued()
     const turnMs = performance.now()
     shard.turn()
     if (!hasCheckpointed) continue
     const pauseMs = performance.now() - turnMs - asleepMs - processMs
     pausesMs.push(pauseMs)
+    runningPausesMs.push(Math.max(0, pauseMs - (queued() - turnQueuedMs)))
     worst.set(epoch, Math.max(worst.get(epoch) ?? 0, pauseMs))
   }
   await state.close()
   await log.close()
-  report({ type: 'stopped', pausesMs, worstMs: [...worst.values()], drainingBatchMs, quietBatchMs })
+  report({
+    type: 'stopped',
+    pausesMs,
+    runningPausesMs,
+    worstMs: [...worst.values()],
+    drainingBatchMs,
+    quietBatchMs,
+  })
+}
+
+/** For how long this thread has been ready to run without a processor, in ms; 0 where the system does not say. */
+function queueClock(): () => number {
+  try {
+    const file = openSync('/proc/thread-self/schedstat', 'r')
+    const bytes = Buffer.alloc(128)
+    return () => Number(bytes.toString('latin1', 0, readSync(file, bytes, 0, 128, 0)).split(' ')[1]) / 1e6
+  } catch {
+    return () => 0
+  }
 }
 
 function report(message: ShardReport): void {

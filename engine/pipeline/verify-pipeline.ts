@@ -9,6 +9,7 @@ import { ownerStream, partialStream } from '../contract/streams.ts'
 import type { Entry, PipelineRecord } from '../store/state-contract.ts'
 import type { PipelineVerifier, StreamNeed } from '../store/verify/verify.ts'
 import { assert } from '../util/assert.ts'
+import { compareBytes } from '../util/bytes.ts'
 import { Chain } from './chain.ts'
 import { EntryDecoder, feedOf } from './entry-decoder.ts'
 import { Merger, type MergeSource } from './merger.ts'
@@ -59,7 +60,12 @@ class StoredPipeline implements PipelineVerifier {
       if (state.position !== checkpoint.position || state.nextSeq !== checkpoint.nextSeq) {
         return `it restores to position ${state.position}, entry ${state.nextSeq}`
       }
-      return state instanceof Merger ? partsProblem(state, checkpoint.meta) : null
+      if (state instanceof Merger) return partsProblem(state, checkpoint.meta)
+      for (let groupId = 0; groupId < state.groupCount; groupId++) {
+        if (compareBytes(state.groupKeyOf(groupId), groupKey(groupId)) !== 0)
+          return `its group ${groupId} has another key than the group of that number`
+      }
+      return null
     } catch (error) {
       return textOf(error)
     }

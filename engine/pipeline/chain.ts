@@ -37,7 +37,7 @@ import { Judges } from './judges.ts'
 import { Partials, type PartialsState } from './partials.ts'
 import {
   isUsable,
-  newestBefore,
+  newestOf,
   Placement,
   type PlacementGround,
   placeSamples,
@@ -294,7 +294,7 @@ export class Chain {
     const { count } = view
     const placement = this.#placement
     placement.begin(count)
-    let from = this.#addOrdinary(view)
+    let from = this.#addOrdinary(view, 0)
     while (from < count) {
       const stop = placeSamples(placement, this.#ground(), view, from)
       const to = placement.stoppedAt
@@ -302,7 +302,7 @@ export class Chain {
       if (stop === STOP_END) break
       if (stop === STOP_FIRE) this.#moveTo(view.timestampsMs[view.timestampsMsAt + to]!, view.baseOffset + to)
       else this.#routeRest(view, to)
-      from = to
+      from = this.#addOrdinary(view, to)
     }
     const late = placement.lateCount
     this.ledger.in += count
@@ -315,9 +315,9 @@ export class Chain {
 
   /**
    * The commonest case in one pass, which halves the loads: rows of one accumulator, a batch in one slice, no silence to
-   * watch. Takes samples up to the first that is filtered, new or no number; returns how many.
+   * watch. Takes samples from `from` up to the first that is filtered, new or no number; returns which.
    */
-  #addOrdinary(view: BatchView): number {
+  #addOrdinary(view: BatchView, from: number): number {
     const { accumulators } = this.#layout
     const accumulator = accumulators[0]!
     const slices = this.#slices
@@ -327,24 +327,24 @@ export class Chain {
       this.#watchesSilence ||
       slices.rows << slices.strideShift >= SPREAD_CELLS_MIN
     )
-      return 0
+      return from
     const slice = sliceOfBatch(this.#ground(), view)
-    if (Number.isNaN(slice)) return 0
+    if (Number.isNaN(slice)) return from
     // Routes count rows from 1.
     const base = slices.baseOf(slices.slotOf(slice)) - slices.stride
-    const taken = accumulator.addRouted(
+    const to = accumulator.addRouted(
       slices.cells.data,
       base,
       this.#router.routes,
       slices.strideShift,
       view,
-      0,
+      from,
     )
-    if (taken === 0) return 0
+    if (to === from) return from
     slices.touch(slice)
-    this.#observe(newestBefore(view, taken))
-    this.ledger.windowed += taken
-    return taken
+    this.#observe(newestOf(view, from, to))
+    this.ledger.windowed += to - from
+    return to
   }
 
   #ground(): PlacementGround {
@@ -460,11 +460,11 @@ export class Chain {
       this.#partials.send(this.#grid.sliceOf(startMs), this.#grid.sliceOf(endMs), startMs, causeOffset)
       return
     }
-    firing.fill(startMs, this.#router.order())
-    if (firing.rowCount === 0) return
-    for (let j = 0; j < firing.rowCount; j++) firing.groupIds[j] = this.#router.groupIdOf(firing.rows[j]!)
-    this.#judges.judge(firing, firing.rows, endMs)
-    this.#writer.results(firing, startMs, endMs, causeOffset)
+    firing.begin(startMs, this.#router.order())
+    while (firing.next(this.#router.groupIds.data)) {
+      this.#judges.judge(firing, firing.rows, endMs)
+      this.#writer.results(firing, startMs, endMs, causeOffset)
+    }
     this.#judges.flush(causeOffset)
   }
 }

@@ -218,6 +218,31 @@ export function describeAggregate<O>(contract: AggregateContract<O>): void {
         })
       }
 
+      const { finishRows } = plugin
+      if (finishRows !== undefined) {
+        it('finishes many rows as it finishes one', () => {
+          fc.assert(
+            fc.property(
+              fc.array(slicesArbitrary, { minLength: 1, maxLength: 6 }),
+              fc.nat(1),
+              (parts, lane) => {
+                const strideShift = 32 - Math.clz32(accumulator.width + lane - 1)
+                const cells = new Float64Array((parts.length + 1) << strideShift).fill(7)
+                const rows = Int32Array.from(parts, (_, row) => parts.length - row)
+                parts.forEach((slices, row) => {
+                  cells.set(merged(slices), (rows[row]! << strideShift) + lane)
+                })
+                const wanted = Array.from(rows, (row) => finish(cells, (row << strideShift) + lane))
+                const into = new Float64Array(parts.length + 3).fill(8)
+                finishRows(options, kind)(cells, lane, strideShift, rows, 0, 1, into, 2)
+                finishRows(options, kind)(cells, lane, strideShift, rows, 1, parts.length, into, 2)
+                expect([...into]).toEqual([8, 8, ...wanted, 8])
+              },
+            ),
+          )
+        })
+      }
+
       it('keeps nothing outside its cells: copied between any two samples they go on alike', () => {
         fc.assert(
           fc.property(slicesArbitrary, (slices) => {

@@ -3,6 +3,8 @@
  * outside the cells they are given. So the same code runs on threads, in a unit test, in a backtest and in simulation.
  * A plug-in is one file, one test that runs its kind's contract suite (operators/testing/), one line in the registry.
  */
+
+import type { Code } from '../util/wasm.ts'
 import type { Alert } from './alert.ts'
 import type { Fault, MillraceError } from './errors.ts'
 import type { Labels, SampleView } from './samples.ts'
@@ -50,6 +52,12 @@ export interface Accumulator {
     from: number,
   ): number
   /**
+   * WebAssembly instructions that do for one sample what `add` does, the same operations in the same order: a chain then
+   * adds ordinary samples by a loop made of them. `cell` and `value` are locals and must not change: the row's address
+   * and the value; cell k of the accumulator is at that address and `offset` + 8 k. `scratch` are float64 locals.
+   */
+  instructions?(registers: Registers): readonly Code[]
+  /**
    * True: `merge` is right only for slices that follow each other in time, so that samples of one slice that lie in
    * several partitions cannot be put together.
    */
@@ -68,6 +76,13 @@ export interface Accumulator {
     rows: number,
     stride: number,
   ): void
+}
+
+export interface Registers {
+  readonly cell: number
+  readonly offset: number
+  readonly value: number
+  readonly scratch: readonly [number, number]
 }
 
 export interface AggregatePlugin<O = unknown> {

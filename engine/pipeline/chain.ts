@@ -46,6 +46,7 @@ import {
   sliceOfBatch,
 } from './placement.ts'
 import { Router } from './routing.ts'
+import { openRowKernel, type RowKernel } from './row-kernel.ts'
 import { type RowLayout, rowLayout } from './row-layout.ts'
 import { Slices, type SlicesState } from './slices.ts'
 import { WindowFiring } from './window-firing.ts'
@@ -61,7 +62,18 @@ export interface ChainOptions {
   readonly partialSink?: EntrySink
   /** First offset wanted, where the log does not start at 0. */
   readonly startOffset?: number
+  /** When the chain's rows get a kernel. It changes no entry. */
+  readonly kernel?: KernelUse
 }
+
+export interface KernelUse {
+  /** Samples taken before: a chain that sees few never needs the room. */
+  readonly fromSamples: number
+  /** Smaller batches are not worth the copy. */
+  readonly batchSamplesMin: number
+}
+
+const KERNEL_USE: KernelUse = { fromSamples: 65_536, batchSamplesMin: 32 }
 
 /** A page of state: the cells are valid during the call only. */
 export type PageSink = (region: number, index: number, cells: Float64Array) => void
@@ -113,6 +125,9 @@ export class Chain {
   /** Null: groups lie in this partition whole. */
   readonly #partials: Partials | null
   readonly #watchesSilence: boolean
+  readonly #kernelUse: KernelUse
+  /** Null: not yet; false: there can be none. */
+  #kernel: RowKernel | null | false = null
   /** Start of the oldest window that has not fired; NaN before the first sample. */
   #nextStartMs = NaN
   /** Event time whose sample makes that window fire. */
@@ -121,6 +136,7 @@ export class Chain {
   constructor(options: ChainOptions) {
     const { plan, registry, partition } = options
     this.position = options.startOffset ?? 0
+    this.#kernelUse = options.kernel ?? KERNEL_USE
     this.#partition = partition
     const hasExchange = plan.exchange !== undefined
     this.#layout = rowLayout(plan.aggregates, registry, hasExchange)
@@ -314,37 +330,43 @@ export class Chain {
   }
 
   /**
-   * The commonest case in one pass, which halves the loads: rows of one accumulator, a batch in one slice, no silence to
-   * watch. Takes samples from `from` up to the first that is filtered, new or no number; returns which.
+   * The commonest case in one pass: a batch in one slice, no silence to watch, and rows that have a kernel or are of one
+   * accumulator, which halves the loads. Takes samples from `from` up to the first that is filtered, new or no number; returns which.
    */
   #addOrdinary(view: BatchView, from: number): number {
+    if (this.#watchesSilence) return from
+    const slices = this.#slices
+    const isSpread = slices.rows << slices.strideShift >= SPREAD_CELLS_MIN
+    const kernel = this.#kernelFor(view.count - from)
     const { accumulators } = this.#layout
     const accumulator = accumulators[0]!
-    const slices = this.#slices
-    if (
-      accumulators.length > 1 ||
-      accumulator.addRouted === undefined ||
-      this.#watchesSilence ||
-      slices.rows << slices.strideShift >= SPREAD_CELLS_MIN
-    )
-      return from
+    const hasLoop = accumulators.length === 1 && accumulator.addRouted !== undefined
+    if (kernel === null && (!hasLoop || isSpread)) return from
     const slice = sliceOfBatch(this.#ground(), view)
     if (Number.isNaN(slice)) return from
     // Routes count rows from 1.
     const base = slices.baseOf(slices.slotOf(slice)) - slices.stride
-    const to = accumulator.addRouted(
-      slices.cells.data,
-      base,
-      this.#router.routes,
-      slices.strideShift,
-      view,
-      from,
-    )
+    const to =
+      kernel !== null
+        ? kernel.add(view, from, base, isSpread)
+        : accumulator.addRouted!(slices.cells.data, base, this.#router.routes, slices.strideShift, view, from)
     if (to === from) return from
     slices.touch(slice)
     this.#observe(newestOf(view, from, to))
     this.ledger.windowed += to - from
     return to
+  }
+
+  #kernelFor(samples: number): RowKernel | null {
+    if (this.#kernel === null && this.ledger.in >= this.#kernelUse.fromSamples) {
+      const kernel = openRowKernel(this.#layout)
+      if (kernel !== null) {
+        this.#slices.cells.moveTo((cells, length) => kernel.growCells(cells, length))
+        this.#router.moveRoutes((routes, length) => kernel.growRoutes(routes, length))
+      }
+      this.#kernel = kernel ?? false
+    }
+    return this.#kernel !== false && samples >= this.#kernelUse.batchSamplesMin ? this.#kernel : null
   }
 
   #ground(): PlacementGround {

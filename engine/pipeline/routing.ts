@@ -25,6 +25,9 @@ export interface RouterOptions {
   readonly announce: (groupId: number, key: Uint8Array) => void
 }
 
+/** A larger array that starts with the same routes; what is new is zero. */
+export type GrowRoutes = (routes: Int32Array, length: number) => Int32Array
+
 export class Router {
   readonly #groupBy: readonly string[] | null
   readonly #matches: (labels: Labels) => boolean
@@ -39,6 +42,7 @@ export class Router {
   /** Group keys; a group's number there is its row. */
   readonly #keys = new KeyTable()
   #order: Int32Array = new Int32Array(0)
+  #growRoutes: GrowRoutes = copyOf
 
   constructor(options: RouterOptions) {
     this.#groupBy = options.plan.groupBy
@@ -46,6 +50,12 @@ export class Router {
     this.#isPlain = options.plan.groupBy === null && options.plan.where.length === 0
     this.#keyOf = options.keyOf
     this.#announce = options.announce
+  }
+
+  /** Routes lie where `grow` says from now on. */
+  moveRoutes(grow: GrowRoutes): void {
+    this.#growRoutes = grow
+    this.routes = grow(this.routes, this.routes.length)
   }
 
   /** Decides the route of a series. */
@@ -109,9 +119,7 @@ export class Router {
   #grow(length: number): void {
     let capacity = this.routes.length
     while (capacity < length) capacity *= 2
-    const routes = new Int32Array(capacity)
-    routes.set(this.routes)
-    this.routes = routes
+    this.routes = this.#growRoutes(this.routes, capacity)
   }
 
   #mergeOrder(): Int32Array {
@@ -129,4 +137,10 @@ export class Router {
     }
     return merged
   }
+}
+
+function copyOf(routes: Int32Array, length: number): Int32Array {
+  const copy = new Int32Array(length)
+  copy.set(routes)
+  return copy
 }

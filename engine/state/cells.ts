@@ -9,13 +9,24 @@ export const PAGE_CELLS_SHIFT = 9
 export const PAGE_CELLS = 1 << PAGE_CELLS_SHIFT
 export const PAGE_BYTES = PAGE_CELLS * 8
 
+/** A larger array that starts with the same cells; what is new is zero. */
+export type GrowCells = (cells: Float64Array, length: number) => Float64Array
+
 export class Cells {
   readonly name: string
   data: Float64Array = new Float64Array(PAGE_CELLS)
   dirty: Uint8Array = new Uint8Array(1)
 
+  #grow: GrowCells = copyOf
+
   constructor(name: string) {
     this.name = name
+  }
+
+  /** Cells lie where `grow` says from now on. */
+  moveTo(grow: GrowCells): void {
+    this.#grow = grow
+    this.data = grow(this.data, this.data.length)
   }
 
   /** Room for `length` cells; what is new is zero. */
@@ -23,8 +34,7 @@ export class Cells {
     if (length <= this.data.length) return
     let capacity = this.data.length
     while (capacity < length) capacity *= 2
-    const data = new Float64Array(capacity)
-    data.set(this.data)
+    const data = this.#grow(this.data, capacity)
     const dirty = new Uint8Array(capacity >> PAGE_CELLS_SHIFT)
     dirty.set(this.dirty)
     this.data = data
@@ -62,4 +72,10 @@ export class Cells {
     this.ensure((index + 1) << PAGE_CELLS_SHIFT)
     this.data.set(cells, index << PAGE_CELLS_SHIFT)
   }
+}
+
+function copyOf(cells: Float64Array, length: number): Float64Array {
+  const copy = new Float64Array(length)
+  copy.set(cells)
+  return copy
 }

@@ -6,6 +6,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Accumulator, AggregatePlugin } from '../../engine/contract/plugins.ts'
 import type { SampleView } from '../../engine/contract/samples.ts'
+import { openRowKernel } from '../../engine/pipeline/row-kernel.ts'
 
 export interface Observed {
   readonly timestampMs: number
@@ -190,6 +191,52 @@ export function describeAggregate<O>(contract: AggregateContract<O>): void {
                 expect(cells).toEqual(plain)
               }
             }),
+          )
+        })
+      }
+
+      if (accumulator.instructions !== undefined) {
+        const strideShift = 32 - Math.clz32(2 * accumulator.width - 1)
+        const stride = 1 << strideShift
+        const lanes = [0, accumulator.width]
+        const kernel = openRowKernel({ accumulators: [accumulator, accumulator], lanes, stride, columns: [] })
+        const routes = kernel?.growRoutes(Int32Array.of(1, 2, -1, 0), 4)
+
+        it('gives the same cells by its instructions, at any lane, up to the first sample that is not ordinary', () => {
+          expect(kernel).not.toBeNull()
+          expect(routes).toEqual(Int32Array.of(1, 2, -1, 0))
+          fc.assert(
+            fc.property(
+              slicesArbitrary,
+              fc.constantFrom(NaN, Infinity, -Infinity),
+              fc.boolean(),
+              (slices, odd, isSpread) => {
+                const samples = [
+                  ...slices.flat(),
+                  ...[-0, 5e-324, 0].map((value) => ({ timestampMs: 0, value })),
+                ]
+                const at = Int32Array.from(samples, (_, i) => (i % 2) * stride)
+                const plain = new Float64Array(2 * stride)
+                for (const lane of lanes) accumulator.add(plain, lane, at, viewOf(samples), 0, samples.length)
+                const end = { timestampMs: 0, value: 1 }
+                for (const [value, seriesId] of [
+                  [odd, 0],
+                  [1, 2],
+                  [1, 3],
+                  [1, 4],
+                  [1, -1],
+                ] as const) {
+                  const view = viewOf([end, ...samples, { ...end, value }, end])
+                  samples.forEach((_, i) => {
+                    view.seriesIds[i + 1] = i % 2
+                  })
+                  view.seriesIds[samples.length + 1] = seriesId
+                  const cells = kernel!.growCells(new Float64Array(2 * stride), 2 * stride)
+                  expect(kernel!.add(view, 1, -stride, isSpread)).toBe(samples.length + 1)
+                  expect(cells).toEqual(plain)
+                }
+              },
+            ),
           )
         })
       }

@@ -11,8 +11,9 @@
  * Slices merge by Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances"
  * (1979), after which the reference is the mean.
  */
-import type { Accumulator } from '../../../engine/contract/plugins.ts'
+import type { Accumulator, Registers } from '../../../engine/contract/plugins.ts'
 import type { SampleView } from '../../../engine/contract/samples.ts'
+import * as wasm from '../../../engine/util/wasm.ts'
 
 export const MOMENTS = 'moments'
 // Not exported: V8 folds a module's own constants into a loop, exported ones it loads from a cell for every sample.
@@ -26,7 +27,15 @@ const MAX = 6
 /** Cells that aggregates read. */
 export const MOMENTS_CELLS = { count: COUNT, sum: SUM, min: MIN, max: MAX }
 
-export const momentsAccumulator: Accumulator = { kind: MOMENTS, width: 7, add, addRouted, merge, mergeRows }
+export const momentsAccumulator: Accumulator = {
+  kind: MOMENTS,
+  width: 7,
+  add,
+  addRouted,
+  instructions,
+  merge,
+  mergeRows,
+}
 
 /** hot */
 function add(
@@ -89,6 +98,42 @@ function update(cells: Float64Array, cell: number, value: number): void {
   cells[cell + SQUARES]! += deviation * deviation
   if (value < cells[cell + MIN]!) cells[cell + MIN] = value
   if (value > cells[cell + MAX]!) cells[cell + MAX] = value
+}
+
+/** `update`, line by line. */
+function instructions({ cell, offset, value, scratch }: Registers): readonly wasm.Code[] {
+  const [count, deviation] = scratch
+  const load = (index: number): wasm.Code => [...wasm.get(cell), ...wasm.loadF64(offset + index * 8)]
+  const store = (index: number, ...computed: readonly wasm.Code[]): wasm.Code => {
+    return [...wasm.get(cell), ...computed.flat(), ...wasm.storeF64(offset + index * 8)]
+  }
+  const valueBeyond = (index: number, compare: wasm.Code): wasm.Code => {
+    return [...wasm.get(value), ...load(index), ...compare, ...wasm.when([store(index, wasm.get(value))])]
+  }
+  const isFirst = [...wasm.get(count), ...wasm.f64(0), ...wasm.F64_EQUAL]
+  return [
+    [...load(COUNT), ...wasm.set(count)],
+    store(COUNT, wasm.get(count), wasm.f64(1), wasm.F64_ADD),
+    isFirst,
+    wasm.when(
+      [SUM, REFERENCE, MIN, MAX].map((index) => store(index, wasm.get(value))),
+      [
+        store(SUM, load(SUM), wasm.get(value), wasm.F64_ADD),
+        [...wasm.get(value), ...load(REFERENCE), ...wasm.F64_SUBTRACT, ...wasm.set(deviation)],
+        store(DEVIATIONS, load(DEVIATIONS), wasm.get(deviation), wasm.F64_ADD),
+        store(
+          SQUARES,
+          load(SQUARES),
+          wasm.get(deviation),
+          wasm.get(deviation),
+          wasm.F64_MULTIPLY,
+          wasm.F64_ADD,
+        ),
+        valueBeyond(MIN, wasm.F64_LESS),
+        valueBeyond(MAX, wasm.F64_GREATER),
+      ],
+    ),
+  ]
 }
 
 function merge(into: Float64Array, intoAt: number, later: Float64Array, laterAt: number): void {

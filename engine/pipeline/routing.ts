@@ -6,7 +6,7 @@
 import type { PipelinePlan } from '../contract/plan.ts'
 import type { Labels } from '../contract/samples.ts'
 import { KeyTable } from '../series/key-table.ts'
-import { decodeSeriesKey, groupKey } from '../series/series-key.ts'
+import { decodeSeriesKey, groupKeyBytes, type LabelBytes, labelBytes } from '../series/series-key.ts'
 import { Cells } from '../state/cells.ts'
 import { assert } from '../util/assert.ts'
 import { labelTest } from './matchers.ts'
@@ -29,10 +29,11 @@ export interface RouterOptions {
 export type GrowRoutes = (routes: Int32Array, length: number) => Int32Array
 
 export class Router {
-  readonly #groupBy: readonly string[] | null
+  /** Null: by all labels. */
+  readonly #groupBy: LabelBytes | null
   readonly #matches: (labels: Labels) => boolean
-  /** Neither filter nor group looks at labels: a series' own key is its group's. */
-  readonly #isPlain: boolean
+  /** Only a filter has to see labels as text. */
+  readonly #isFiltered: boolean
   readonly #keyOf: (seriesId: number) => Uint8Array
   readonly #announce: (groupId: number, key: Uint8Array) => void
   /** Route of a series id. Replaced when it grows. */
@@ -45,9 +46,10 @@ export class Router {
   #growRoutes: GrowRoutes = copyOf
 
   constructor(options: RouterOptions) {
-    this.#groupBy = options.plan.groupBy
-    this.#matches = labelTest(options.plan.where)
-    this.#isPlain = options.plan.groupBy === null && options.plan.where.length === 0
+    const { groupBy, where } = options.plan
+    this.#groupBy = groupBy === null ? null : labelBytes(groupBy)
+    this.#matches = labelTest(where)
+    this.#isFiltered = where.length > 0
     this.#keyOf = options.keyOf
     this.#announce = options.announce
   }
@@ -70,10 +72,8 @@ export class Router {
   }
 
   #decide(key: Uint8Array): number {
-    if (this.#isPlain) return this.rowOf(key) + 1
-    const labels = decodeSeriesKey(key)
-    if (!this.#matches(labels)) return ROUTE_FILTERED
-    return this.rowOf(this.#groupBy === null ? key : groupKey(labels, this.#groupBy)) + 1
+    if (this.#isFiltered && !this.#matches(decodeSeriesKey(key))) return ROUTE_FILTERED
+    return this.rowOf(this.#groupBy === null ? key : groupKeyBytes(key, this.#groupBy)) + 1
   }
 
   get rows(): number {
@@ -112,7 +112,7 @@ export class Router {
     this.groupIds.ensure(this.rows)
     this.groupIds.data[row] = row + 1
     this.groupIds.mark(row)
-    this.#announce(row, key)
+    this.#announce(row, this.#keys.keyOf(row))
     return row
   }
 

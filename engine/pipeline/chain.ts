@@ -194,6 +194,11 @@ export class Chain {
     return this.#router.rows
   }
 
+  /** Bytes of memory in use, by part; what a detector keeps and one entry's table not among them. */
+  usedBytes(): Readonly<Record<string, number>> {
+    return { windows: this.#slices.usedBytes, ...this.#router.usedBytes() }
+  }
+
   /** Log time at which a tick would change something if nothing arrives before; Infinity: none. */
   get deadlineMs(): number {
     // Owners look at windows; a partition only has to say in time that it is idle.

@@ -60,6 +60,21 @@ export class Router {
     this.routes = grow(this.routes, this.routes.length)
   }
 
+  /** Bytes in use, by part. */
+  usedBytes(): {
+    readonly routes: number
+    readonly keys: number
+    readonly groupIds: number
+    readonly order: number
+  } {
+    return {
+      routes: this.routes.byteLength,
+      keys: this.#keys.usedBytes,
+      groupIds: this.rows * this.groupIds.data.BYTES_PER_ELEMENT,
+      order: this.#order.byteLength,
+    }
+  }
+
   /** Decides the route of a series. */
   resolve(seriesId: number): number {
     assert(seriesId >= 0, 'a series id is not negative', seriesId)

@@ -62,6 +62,11 @@ export class Slices {
     this.rows = rows
   }
 
+  /** Bytes of the rows in use, in all slots. */
+  get usedBytes(): number {
+    return this.slots * this.rows * this.stride * this.cells.data.BYTES_PER_ELEMENT
+  }
+
   /** The slot of a slice in [floorSlice, floorSlice + slots). */
   slotOf(slice: number): number {
     const slot = this.floorSlot + (slice - this.floorSlice)

@@ -64,6 +64,8 @@ export interface Accumulator {
   readonly ordered?: boolean
   /** Merges a LATER slice's cells into an earlier one's (in place). Neither may be empty. Deterministic. */
   merge(into: Float64Array, intoAt: number, later: Float64Array, laterAt: number): void
+  /** WebAssembly instructions that do what `merge` does: as `instructions`. */
+  mergeInstructions?(registers: MergeRegisters): readonly Code[]
   /**
    * A shortcut for rows made of this accumulator alone, `stride` cells apart: each of `rows` rows merged as `merge` does,
    * or copied where only the later holds samples. The same cells, bit by bit.
@@ -83,6 +85,14 @@ export interface Registers {
   readonly offset: number
   readonly value: number
   readonly scratch: readonly [number, number]
+}
+
+/** Two rows' addresses. */
+export interface MergeRegisters {
+  readonly into: number
+  readonly later: number
+  readonly offset: number
+  readonly scratch: readonly [number, number, number, number, number, number, number, number]
 }
 
 export interface AggregatePlugin<O = unknown> {

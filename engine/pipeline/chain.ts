@@ -71,6 +71,8 @@ export interface KernelUse {
   readonly fromSamples: number
   /** Smaller batches are not worth the copy. */
   readonly batchSamplesMin: number
+  /** Rows from which on those of sliding windows have one as well. */
+  readonly foldedRowsMin?: number
 }
 
 const KERNEL_USE: KernelUse = { fromSamples: 65_536, batchSamplesMin: 32 }
@@ -164,7 +166,13 @@ export class Chain {
     assert(hasExchange === (partialSink !== undefined), 'an exchange has a sink for partials', plan.name)
     this.#partials =
       partialSink === undefined ? null : new Partials(partialSink, this.#slices, this.#router, this.#clock)
-    this.#firing = new WindowFiring(this.#layout, this.#slices, plan.window, this.#judges.scoreColumns)
+    this.#firing = new WindowFiring(
+      this.#layout,
+      this.#slices,
+      plan.window,
+      this.#judges.scoreColumns,
+      options.kernel?.foldedRowsMin,
+    )
     const kinds = this.#layout.accumulators.map(({ kind }) => kind).join('+')
     this.#layoutName = `${kinds}/${this.#layout.stride}x${slots}`
   }

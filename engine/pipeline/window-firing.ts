@@ -35,14 +35,20 @@ export class WindowFiring implements ResultTable {
   #order: Int32Array = new Int32Array(0)
   #seen = 0
 
-  constructor(layout: RowLayout, slices: Slices, slicing: Slicing, scoreColumns: number) {
+  constructor(
+    layout: RowLayout,
+    slices: Slices,
+    slicing: Slicing,
+    scoreColumns: number,
+    kernelRowsMin?: number,
+  ) {
     this.#layout = layout
     this.#slices = slices
     this.#slicing = slicing
     this.columnCount = layout.columns.length + scoreColumns
     this.#capacityMax = rowsAnEntry(this.columnCount)
     const span = slicing.sizeMs / slicing.sliceMs
-    this.#folds = span < FOLDED_SLICES_MIN ? null : new SliceFolds(layout, slices, span)
+    this.#folds = span < FOLDED_SLICES_MIN ? null : new SliceFolds(layout, slices, span, kernelRowsMin)
   }
 
   /** The window that starts at `startMs` fires. `order`: all state rows, by group key. Nothing may change until it is through. */
@@ -54,7 +60,7 @@ export class WindowFiring implements ResultTable {
     if (this.#folds !== null) {
       this.#folds.fold(first)
       this.#source = this.#folds.cells
-      this.#base = 0
+      this.#base = this.#folds.base
     } else if (!this.#mergeSlices(first)) this.#seen = order.length
   }
 

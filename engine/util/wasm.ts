@@ -115,6 +115,8 @@ export const F64_GREATER: Code = [0x64]
 export const F64_ADD: Code = [0xa0]
 export const F64_SUBTRACT: Code = [0xa1]
 export const F64_MULTIPLY: Code = [0xa2]
+export const F64_DIVIDE: Code = [0xa3]
+export const F64_MAX: Code = [0xa5]
 
 // ---- encoding --------------------------------------------------------------------------------------------------
 

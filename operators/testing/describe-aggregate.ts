@@ -6,6 +6,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Accumulator, AggregatePlugin } from '../../engine/contract/plugins.ts'
 import type { SampleView } from '../../engine/contract/samples.ts'
+import { openMergeKernel } from '../../engine/pipeline/merge-kernel.ts'
 import { openRowKernel } from '../../engine/pipeline/row-kernel.ts'
 
 export interface Observed {
@@ -235,6 +236,41 @@ export function describeAggregate<O>(contract: AggregateContract<O>): void {
                   expect(kernel!.add(view, 1, -stride, isSpread)).toBe(samples.length + 1)
                   expect(cells).toEqual(plain)
                 }
+              },
+            ),
+          )
+        })
+      }
+
+      if (accumulator.mergeInstructions !== undefined) {
+        const stride = 1 << (32 - Math.clz32(2 * accumulator.width - 1))
+        const lanes = [0, accumulator.width]
+        const kernel = openMergeKernel(
+          { accumulators: [accumulator, accumulator], lanes, stride, columns: [] },
+          8 * stride,
+        )
+
+        it('merges the same cells by its instructions, at any lane, and copies where only the later holds samples', () => {
+          expect(kernel).not.toBeNull()
+          fc.assert(
+            fc.property(
+              fc.array(fc.tuple(slicesArbitrary, slicesArbitrary, fc.nat(3)), { maxLength: 4 }),
+              (rows) => {
+                const cells = kernel!.cells.fill(0)
+                const expected = new Float64Array(rows.length * stride)
+                rows.forEach(([older, newer, holds], row) => {
+                  for (const lane of lanes) {
+                    const at = row * stride + lane
+                    const into = (holds & 1) === 0 ? cellsOf(accumulator, []) : merged(older)
+                    const later = (holds & 2) === 0 ? cellsOf(accumulator, []) : merged(newer)
+                    cells.set(into, at)
+                    cells.set(later, 4 * stride + at)
+                    if (holds === 3) accumulator.merge(into, 0, later, 0)
+                    expected.set(holds === 2 ? later : into, at)
+                  }
+                })
+                kernel!.merge(0, 4 * stride, rows.length)
+                expect(cells.slice(0, rows.length * stride)).toEqual(expected)
               },
             ),
           )

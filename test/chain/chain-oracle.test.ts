@@ -40,11 +40,11 @@ const planArbitrary = fc
     }),
   )
 
-const WITHOUT_KERNEL: KernelUse = { fromSamples: Infinity, batchSamplesMin: 0 }
+const WITHOUT_KERNEL: KernelUse = { fromSamples: Infinity, batchSamplesMin: 0, foldedRowsMin: Infinity }
 /** With and without a kernel, and one that comes in the middle. */
 const kernelArbitrary = fc.constantFrom(
   WITHOUT_KERNEL,
-  { fromSamples: 0, batchSamplesMin: 0 },
+  { fromSamples: 0, batchSamplesMin: 0, foldedRowsMin: 0 },
   { fromSamples: 12, batchSamplesMin: 2 },
 )
 

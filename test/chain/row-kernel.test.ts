@@ -5,8 +5,8 @@ import { describe, expect, it } from 'vitest'
 import { Drive, type DrivenSample } from '../../operators/testing/drive.ts'
 import { planOf, registry } from './fixtures.ts'
 
-const NEVER = { fromSamples: Infinity, batchSamplesMin: 0 }
-const ALWAYS = { fromSamples: 0, batchSamplesMin: 0 }
+const NEVER = { fromSamples: Infinity, batchSamplesMin: 0, foldedRowsMin: Infinity }
+const ALWAYS = { fromSamples: 0, batchSamplesMin: 0, foldedRowsMin: 0 }
 const TALLY = ['mean', 'count']
 const MOMENTS = ['count', 'sum', 'standardDeviation', 'min', 'max']
 /** Rows of eight cells beyond it do not fit the second-level cache. */

@@ -1,5 +1,5 @@
 /** Count and sum: the smallest accumulator. Cells: 0 count, 1 sum. */
-import type { Accumulator, Registers } from '../../../engine/contract/plugins.ts'
+import type { Accumulator, MergeRegisters, Registers } from '../../../engine/contract/plugins.ts'
 import type { SampleView } from '../../../engine/contract/samples.ts'
 import { type Code, F64_ADD, f64, get, loadF64, storeF64 } from '../../../engine/util/wasm.ts'
 
@@ -14,6 +14,7 @@ export const tallyAccumulator: Accumulator = {
   addRouted,
   instructions,
   merge,
+  mergeInstructions,
   mergeRows,
 }
 
@@ -78,6 +79,21 @@ function instructions({ cell, offset, value }: Registers): readonly Code[] {
 function merge(into: Float64Array, intoAt: number, later: Float64Array, laterAt: number): void {
   into[intoAt + COUNT]! += later[laterAt + COUNT]!
   into[intoAt + SUM]! += later[laterAt + SUM]!
+}
+
+function mergeInstructions({ into, later, offset }: MergeRegisters): readonly Code[] {
+  return [COUNT, SUM].map((cell) => {
+    const at = offset + cell * 8
+    return [
+      ...get(into),
+      ...get(into),
+      ...loadF64(at),
+      ...get(later),
+      ...loadF64(at),
+      ...F64_ADD,
+      ...storeF64(at),
+    ]
+  })
 }
 
 /** hot */

@@ -19,6 +19,7 @@ const BENCHES: Readonly<Record<string, () => Promise<{ bench: BenchModule }>>> =
   'ring-transfer': () => import('./ring-transfer.ts'),
   detectors: () => import('./detectors.ts'),
   'two-phase-group': () => import('./two-phase-group.ts'),
+  checkpoint: () => import('./checkpoint.ts'),
 }
 
 const USAGE = `usage: npm run bench -- NAME... [--all] [--smoke] [--json] [--list]\nbenchmarks: ${Object.keys(BENCHES).join(', ')}\n`

@@ -11,6 +11,7 @@ import { Merger } from '../engine/pipeline/merger.ts'
 import type { StateReader } from '../engine/store/state-contract.ts'
 import { assert } from '../engine/util/assert.ts'
 import { registry } from '../operators/registry.ts'
+import type { CheckpointSeat } from './checkpoints.ts'
 
 /** One read of a partition's stream. */
 const READ_LIMITS = { countMax: 256, bytesMax: 1024 * 1024 }
@@ -26,12 +27,10 @@ export interface MergeSeatsOptions {
   readonly commits: CommitProducer
 }
 
-interface OwnerSeat {
+interface OwnerSeat extends CheckpointSeat {
   readonly merger: Merger
-  readonly stream: number
   readonly slot: number
   reportedPosition: number
-  checkpointedPosition: number
 }
 
 export class MergeSeats {
@@ -94,15 +93,9 @@ export class MergeSeats {
     return moved
   }
 
-  checkpoint(): void {
-    for (const { pipeline, seats } of this.#feeds) {
-      for (const seat of seats) {
-        const { position } = seat.merger
-        if (position === seat.checkpointedPosition) continue
-        this.#options.commits.checkpoint(pipeline.pipelineId, seat.stream, seat.merger)
-        seat.checkpointedPosition = position
-      }
-    }
+  /** What checkpoints are made of. */
+  get checkpointSeats(): readonly CheckpointSeat[] {
+    return this.#feeds.flatMap(({ seats }) => seats)
   }
 
   groupCount(row: number): number {
@@ -226,20 +219,22 @@ function openSeat(options: MergeSeatsOptions, pipeline: BoardPipeline, bucket: n
       },
     },
   })
-  const checkpoint = state.checkpoint(pipelineId, stream)
-  if (checkpoint !== null) {
-    merger.restore(checkpoint.meta, state.pages(pipelineId, stream), (groupId) => {
+  const checkpointed = state.restore(pipelineId, stream, (checkpoint, pages) => {
+    merger.restore(checkpoint.meta, pages, (groupId) => {
       const key = state.groupKey(pipelineId, stream, groupId)
       assert(key !== null, 'a checkpoint uses groups that were committed', plan.name, stream, groupId)
       return key
     })
     assert(merger.position === checkpoint.position, 'a checkpoint stands for its position', plan.name, stream)
-  }
+    return checkpoint.position
+  })
   return {
     merger,
+    pipelineId,
     stream,
+    state: merger,
     slot: slot + stream,
     reportedPosition: -1,
-    checkpointedPosition: checkpoint === null ? -1 : checkpoint.position,
+    checkpointedPosition: checkpointed ?? -1,
   }
 }

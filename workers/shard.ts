@@ -6,7 +6,8 @@
  * Beside them sit the owners of groups that are spread over partitions (merge-seats.ts), which read what the store holds.
  *
  * Results leave by a ring to the committer; when that is full the shard waits, bounded only by the committer's health:
- * the log absorbs what comes in meanwhile.
+ * the log absorbs what comes in meanwhile. Checkpoints leave by the same ring, in pieces between record batches, and wait
+ * for nothing (checkpoints.ts).
  *
  * It may die at any moment, by a throw, an exit, a lack of memory or the supervisor's hand: what it is doing stands in
  * its ShardActivity, what counts is in the state environment, and its successor starts from there (supervisor.ts).
@@ -33,6 +34,7 @@ import { assert } from '../engine/util/assert.ts'
 import { systemClock } from '../engine/util/clock.ts'
 import { killPoint } from '../engine/util/kill-point.ts'
 import { registry } from '../operators/registry.ts'
+import { type CheckpointSeat, Checkpoints, PAGES_A_TURN } from './checkpoints.ts'
 import { type FaultHook, faultHook } from './fault-hook.ts'
 import { MergeSeats } from './merge-seats.ts'
 import { REAL_SURROUNDINGS, type Surroundings } from './surroundings.ts'
@@ -43,8 +45,10 @@ const FRAMES_A_TURN = 64
 /** Batches that a chain which is behind reads from the log in one turn. */
 const CATCH_UP_BATCHES_A_TURN = 64
 const SLEEP_MS_MAX = 1_000
+/** How long a shard that has nothing else to do sleeps before it looks whether the committer has made room for pages. */
+const ROOM_SLEEP_MS = 1
 
-interface Seat {
+interface Seat extends CheckpointSeat {
   /** Row of the pipeline in the metrics. */
   readonly row: number
   readonly chain: Chain
@@ -52,9 +56,7 @@ interface Seat {
   readonly partition: number
   readonly topicSlot: number
   readonly pipelineSlot: number
-  /** What the committer has been told. */
   reportedPosition: number
-  checkpointedPosition: number
   /** A frame came that lies beyond its position: it must read the log. */
   behind: boolean
   /** Base offsets of record batches to skip. */
@@ -90,6 +92,7 @@ export class ShardThread {
   readonly #faults: FaultHook | null = faultHook()
   readonly #pipelines: readonly BoardPipeline[]
   readonly #merges: MergeSeats
+  readonly #checkpoints: Checkpoints
   /** Seats by topic id and partition: `topicId * 65536 + partition`. */
   readonly #seatsAt = new Map<number, Seat[]>()
   /** Log ends as they were before the ring was last drained. */
@@ -137,6 +140,8 @@ export class ShardThread {
       state,
       commits: this.#commits,
     })
+    const seats = [...this.#seats, ...this.#merges.checkpointSeats]
+    this.#checkpoints = new Checkpoints(this.#commits, seats, limit(PAGES_A_TURN))
   }
 
   run(): void {
@@ -147,10 +152,17 @@ export class ShardThread {
   start(): void {
     killPoint('shard-restored')
     this.#activity.started()
-    for (const seat of this.#seats) this.#publishSeat(seat)
+    for (const seat of this.#seats) {
+      this.#publishSeat(seat)
+      if (seat.checkpointedPosition >= 0) continue
+      // New on a log that does not begin at 0: its first checkpoint, too, follows its progress.
+      this.#commits.progress(seat.pipelineId, seat.partition, seat.chain)
+      this.#reportPartials(seat)
+    }
     this.#publishDeadlines()
     // Before a new pipeline's first results: where they began must be known, and kept, from then on.
-    this.#checkpoint()
+    this.#checkpoints.ask()
+    this.#checkpoints.finish()
   }
 
   /** Once round the loop; false: it was the last time. Waits in its bell only, and for room in its ring. */
@@ -164,9 +176,11 @@ export class ShardThread {
     const epoch = this.#board.checkpointEpoch
     if (ending || epoch !== this.#checkpointEpoch) {
       this.#checkpointEpoch = epoch
-      this.#checkpoint()
+      this.#checkpoints.ask()
     }
+    this.#advanceCheckpoints()
     if (ending) {
+      this.#checkpoints.finish()
       killPoint('shard-ends')
       this.#commits.done()
       return false
@@ -189,10 +203,9 @@ export class ShardThread {
         : { partialSink: this.#commits.entriesOf(pipelineId, partialStream(plan, partition)) }),
       startOffset: this.#log.startOffset(topic.topicId, partition),
     })
-    const checkpoint = state.checkpoint(pipelineId, partition)
-    if (checkpoint !== null) {
+    const checkpointed = state.restore(pipelineId, partition, (checkpoint, pages) => {
       killPoint('shard-restoring')
-      chain.restore(checkpoint.meta, state.pages(pipelineId, partition), (groupId) => {
+      chain.restore(checkpoint.meta, pages, (groupId) => {
         const key = state.groupKey(pipelineId, partition, groupId)
         assert(key !== null, 'a checkpoint uses groups that were committed', plan.name, partition, groupId)
         return key
@@ -203,16 +216,20 @@ export class ShardThread {
         plan.name,
         partition,
       )
-    }
+      return checkpoint.position
+    })
     const seat: Seat = {
       row: this.#pipelines.indexOf(pipeline),
       chain,
       pipeline,
       partition,
+      pipelineId,
+      stream: partition,
+      state: chain,
       topicSlot: topic.slot + partition,
       pipelineSlot: pipeline.slot + partition,
       reportedPosition: -1,
-      checkpointedPosition: checkpoint === null ? -1 : checkpoint.position,
+      checkpointedPosition: checkpointed ?? -1,
       behind: true,
       dead: new Set(state.deadLetters(pipelineId, partition).map(({ baseOffset }) => baseOffset)),
     }
@@ -310,7 +327,8 @@ export class ShardThread {
     const { plan, pipelineId } = pipeline
     if (plan.exchange === undefined) return
     const sent = { position: chain.position, nextSeq: chain.nextPartialSeq, ledger: NOTHING_COUNTED }
-    this.#commits.progress(pipelineId, partialStream(plan, partition), sent, chain.logMs)
+    const logMs = chain.logMs === -Infinity ? NaN : chain.logMs
+    this.#commits.progress(pipelineId, partialStream(plan, partition), sent, logMs)
   }
 
   /** Lag, watermark and groups of one pipeline over this shard's partitions. */
@@ -346,14 +364,13 @@ export class ShardThread {
     this.#board.publish()
   }
 
-  /** Each partition's state is a function of its own log, so each is cut by itself, between two records. */
-  #checkpoint(): void {
-    for (const seat of this.#seats) {
-      if (seat.chain.position === seat.checkpointedPosition) continue
-      this.#commits.checkpoint(seat.pipeline.pipelineId, seat.partition, seat.chain)
-      seat.checkpointedPosition = seat.chain.position
-    }
-    this.#merges.checkpoint()
+  /** A piece of what is asked for. After the report: a checkpoint follows the progress that it covers. */
+  #advanceCheckpoints(): void {
+    if (this.#checkpoints.isDone) return
+    const { clock } = this.#surroundings
+    const startedMs = clock.monotonicMs()
+    this.#checkpoints.turn()
+    this.#metrics.observe(catalog.CHECKPOINT_PAUSE, (clock.monotonicMs() - startedMs) / 1_000)
   }
 
   #sleep(): void {
@@ -362,6 +379,7 @@ export class ShardThread {
       this.#ring.peek() < 0 &&
       this.#board.phase < PHASE_SHARDS_END &&
       this.#board.checkpointEpoch === this.#checkpointEpoch &&
+      (this.#checkpoints.isDone || this.#checkpoints.awaitsRoom) &&
       this.#merges.isCaughtUp &&
       this.#seats.every((seat) => seat.chain.position >= this.#board.logEnd[seat.topicSlot]!)
     if (!idle) {
@@ -369,7 +387,7 @@ export class ShardThread {
       return
     }
     this.#activity.idle(true)
-    this.#bell.wait(ticket, SLEEP_MS_MAX)
+    this.#bell.wait(ticket, this.#checkpoints.isDone ? SLEEP_MS_MAX : ROOM_SLEEP_MS)
     this.#activity.idle(false)
   }
 }

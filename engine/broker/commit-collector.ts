@@ -89,8 +89,10 @@ export class CommitCollector {
   readonly #done: boolean[]
   /** Ids of alerts that fire now, by pipeline. */
   readonly #firing = new Map<number, Set<string>>()
-  /** Bytes held. */
+  /** Bytes held, but for those of `pages`. */
   pendingBytes = 0
+  /** Bytes of pages that wait for their checkpoint: no commit can free them. */
+  stagedBytes = 0
 
   constructor(sources: number, pipelines: readonly BoardPipeline[], state: StateReader) {
     this.#done = Array.from({ length: sources }, () => false)
@@ -139,7 +141,7 @@ export class CommitCollector {
     for (const stream of this.#streams.values()) {
       if (stream.source !== source) continue
       for (const operation of stream.uncovered) this.pendingBytes -= bytesOf(operation)
-      for (const operation of stream.pages) this.pendingBytes -= bytesOf(operation)
+      this.stagedBytes -= stream.pages.length * PAGE_BYTES
       stream.uncovered = []
       stream.pages = []
     }
@@ -212,12 +214,14 @@ export class CommitCollector {
         const cells = new Float64Array(PAGE_CELLS)
         cells.set(f64.subarray(from, from + PAGE_CELLS))
         pages.push({ op: 'page', stream, region: word(8), index: word(12), cells })
-        this.pendingBytes += PAGE_BYTES
+        this.stagedBytes += PAGE_BYTES
         return
       }
       case frames.FRAME_CHECKPOINT: {
         const meta = decoder.decode(copy(u8, at + frames.CHECKPOINT_HEADER_BYTES, word(24)))
         for (const page of pages) this.#committable.push(page)
+        this.stagedBytes -= pages.length * PAGE_BYTES
+        this.pendingBytes += pages.length * PAGE_BYTES
         stream.pages = []
         this.#committable.push({ op: 'checkpoint', stream, position: number(8), nextSeq: number(16), meta })
         return

@@ -5,11 +5,11 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Alert } from '../contract/alert.ts'
 import { ENTRY_ALERT, ENTRY_RESULTS } from '../contract/entries.ts'
-import type { Chain } from '../pipeline/chain.ts'
+import type { Chain, TakeStatePage } from '../pipeline/chain.ts'
 import { testAlert, testPlan } from '../pipeline/memory-state.ts'
 import { createDoorbell, Doorbell } from '../ring/doorbell.ts'
 import { createRing, RingConsumer, RingProducer } from '../ring/spsc-ring.ts'
-import { PAGE_CELLS } from '../state/cells.ts'
+import { PAGE_BYTES, PAGE_CELLS } from '../state/cells.ts'
 import type { StateWriter } from '../store/state-contract.ts'
 import { openStateWriter } from '../store/state-store.ts'
 import { openStore, type Store } from '../store/store.ts'
@@ -76,10 +76,8 @@ function chainAt(position: number, nextSeq: number): Chain {
     position,
     nextSeq,
     ledger,
-    snapshot: (page: (region: number, index: number, cells: Float64Array) => void) => {
-      page(1, 2, new Float64Array(PAGE_CELLS).fill(position))
-      return JSON.stringify({ position })
-    },
+    cut: () => JSON.stringify({ position }),
+    drain: (take: TakeStatePage) => take(1, 2, new Float64Array(PAGE_CELLS).fill(position)),
   } as unknown as Chain
 }
 
@@ -174,14 +172,15 @@ test('a checkpoint is stored with its pages and position in one transaction', ()
 
 test('pages wait for their checkpoint, also when progress comes between; without it they are never stored', () => {
   const { producer, collector, drain, commit } = harness()
-  const torn = { ...chainAt(10, 0), snapshot: tornSnapshot } as unknown as Chain
+  const torn = { ...chainAt(10, 0), drain: tornDrain } as unknown as Chain
   expect(() => producer.checkpoint(pipelineId, 0, torn)).toThrow('died here')
   producer.progress(pipelineId, 0, chainAt(10, 0))
   drain()
   expect(commit()).toMatchObject({ checkpoints: 0, checkpointBytes: 0 })
   expect(state.pages(pipelineId, 0)).toEqual([])
+  expect([collector.pendingBytes, collector.stagedBytes]).toEqual([0, PAGE_BYTES])
   collector.abandon(0, false)
-  expect(collector.pendingBytes).toBe(0)
+  expect([collector.pendingBytes, collector.stagedBytes]).toEqual([0, 0])
   // The successor's checkpoint holds its own pages, and none of the one that died.
   producer.progress(pipelineId, 0, chainAt(12, 0))
   producer.checkpoint(pipelineId, 0, chainAt(12, 0))
@@ -233,8 +232,8 @@ test('a node is done when each shard has said so or has no successor', () => {
   expect(other.collector.allDone).toBe(true)
 })
 
-function tornSnapshot(page: (region: number, index: number, cells: Float64Array) => void): string {
-  page(1, 9, new Float64Array(PAGE_CELLS).fill(1))
+function tornDrain(take: TakeStatePage): boolean {
+  take(1, 9, new Float64Array(PAGE_CELLS).fill(1))
   throw new Error('died here')
 }
 

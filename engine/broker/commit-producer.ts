@@ -1,6 +1,9 @@
 /**
  * A shard's side of the ring to the committer (frames: commit-frames.ts). A push blocks the thread while the ring is
  * full: that is the backpressure from the disk to the shards, and the log absorbs the rest. Called by one shard only.
+ *
+ * A checkpoint that is sent piece by piece (`CheckpointSender`) never blocks: its pages and its mark go into a ring that is
+ * at most half full, so that entries and progress find room while the committer is busy writing pages.
  */
 import type { EntrySink, Ledger } from '../contract/entries.ts'
 import type { RingProducer } from '../ring/spsc-ring.ts'
@@ -20,8 +23,10 @@ export interface StreamProgress {
 }
 
 export interface StreamState extends StreamProgress {
-  /** Dirty pages to `page`, everything else returned. */
-  snapshot(page: (region: number, index: number, cells: Float64Array) => void): string
+  /** Pages that changed since the last cut are owed from now on; everything else is returned. */
+  cut(): string
+  /** Hands out owed pages, as they were at the cut, until one is not taken. True: all were. */
+  drain(take: (region: number, index: number, cells: Float64Array) => boolean): boolean
 }
 
 const encoder = new TextEncoder()
@@ -74,26 +79,62 @@ export class CommitProducer {
     ring.commit(frames.FRAME_PROGRESS)
   }
 
+  /** A checkpoint of a stream as it stands, all at once. */
   checkpoint(pipelineId: number, partition: number, stream: StreamState): void {
+    const sender = this.cut(pipelineId, partition, stream)
+    for (sender.send(Infinity); !sender.isSent; sender.send(Infinity)) this.awaitPageRoom()
+  }
+
+  /** Cuts a checkpoint of a stream as it stands, to be sent piece by piece. Its progress was sent before. */
+  cut(pipelineId: number, partition: number, stream: StreamState): CheckpointSender {
+    return new CheckpointSender(this, pipelineId, partition, stream)
+  }
+
+  /** False: no room for it beside what else the shard has to say. Wakes nobody: `wakeCommitter` does, after the last. */
+  tryPage(
+    pipelineId: number,
+    partition: number,
+    region: number,
+    index: number,
+    cells: Float64Array,
+  ): boolean {
+    if (!this.#hasSpareRoom()) return false
     const ring = this.#ring
-    const meta = encoder.encode(
-      stream.snapshot((region, index, cells) => {
-        const at = this.#claim(frames.PAGE_HEADER_BYTES + PAGE_BYTES, pipelineId, partition)
-        ring.i32[(at + 8) >> 2] = region
-        ring.i32[(at + 12) >> 2] = index
-        ring.f64.set(cells, (at + frames.PAGE_HEADER_BYTES) >> 3)
-        ring.commit(frames.FRAME_PAGE)
-        killPoint('checkpoint-page')
-      }),
-    )
-    killPoint('checkpoint-paged')
+    const at = this.#claim(frames.PAGE_HEADER_BYTES + PAGE_BYTES, pipelineId, partition)
+    ring.i32[(at + 8) >> 2] = region
+    ring.i32[(at + 12) >> 2] = index
+    ring.f64.set(cells, (at + frames.PAGE_HEADER_BYTES) >> 3)
+    ring.commit(frames.FRAME_PAGE, false)
+    return true
+  }
+
+  /** The checkpoint is whole. False: no room. */
+  tryMark(
+    pipelineId: number,
+    partition: number,
+    position: number,
+    nextSeq: number,
+    meta: Uint8Array,
+  ): boolean {
+    if (!this.#hasSpareRoom()) return false
+    const ring = this.#ring
     const at = this.#claim(frames.CHECKPOINT_HEADER_BYTES + meta.length, pipelineId, partition)
-    ring.f64[(at + 8) >> 3] = stream.position
-    ring.f64[(at + 16) >> 3] = stream.nextSeq
+    ring.f64[(at + 8) >> 3] = position
+    ring.f64[(at + 16) >> 3] = nextSeq
     ring.i32[(at + 24) >> 2] = meta.length
     ring.u8.set(meta, at + frames.CHECKPOINT_HEADER_BYTES)
     ring.commit(frames.FRAME_CHECKPOINT)
-    killPoint('checkpoint-marked')
+    return true
+  }
+
+  wakeCommitter(): void {
+    this.#ring.wake()
+  }
+
+  /** Blocks until a page would be taken. */
+  awaitPageRoom(): void {
+    if (this.#hasSpareRoom()) return
+    this.#awaitRoom(this.#ring.frameBytesMax)
   }
 
   done(): void {
@@ -114,13 +155,84 @@ export class CommitProducer {
     const ring = this.#ring
     let at = ring.claim(bytes)
     if (at < 0) {
-      this.#waiting(true)
-      assert(ring.waitForRoom(bytes, ROOM_TIMEOUT_MS), 'the committer takes what shards send', bytes)
-      this.#waiting(false)
+      this.#awaitRoom(bytes)
       at = ring.claim(bytes)
     }
     ring.i32[at >> 2] = pipelineId
     ring.i32[(at + 4) >> 2] = partition
     return at
+  }
+
+  #awaitRoom(bytes: number): void {
+    this.#waiting(true)
+    assert(this.#ring.waitForRoom(bytes, ROOM_TIMEOUT_MS), 'the committer takes what shards send', bytes)
+    this.#waiting(false)
+  }
+
+  /** The largest frame of all would fit, which is half the ring. */
+  #hasSpareRoom(): boolean {
+    const ring = this.#ring
+    if (ring.claim(ring.frameBytesMax) < 0) return false
+    ring.abort()
+    return true
+  }
+}
+
+/** One checkpoint of one stream, under way. What a checkpoint stands for is fixed when this is made. */
+export class CheckpointSender {
+  readonly position: number
+  readonly #producer: CommitProducer
+  readonly #pipelineId: number
+  readonly #partition: number
+  readonly #stream: StreamState
+  readonly #nextSeq: number
+  readonly #meta: Uint8Array
+  #isPaged = false
+  #isSent = false
+
+  constructor(producer: CommitProducer, pipelineId: number, partition: number, stream: StreamState) {
+    this.#producer = producer
+    this.#pipelineId = pipelineId
+    this.#partition = partition
+    this.#stream = stream
+    this.position = stream.position
+    this.#nextSeq = stream.nextSeq
+    this.#meta = encoder.encode(stream.cut())
+    killPoint('checkpoint-cut')
+  }
+
+  /** All of it is in the ring. */
+  get isSent(): boolean {
+    return this.#isSent
+  }
+
+  /** Sends at most `pagesMax` pages, and the mark after the last. Returns how many: less than that for lack of room. */
+  send(pagesMax: number): number {
+    const pages = this.#isPaged ? 0 : this.#sendPages(pagesMax)
+    // Once for all of them: to wake a thread for each takes longer than to copy it.
+    if (pages > 0) this.#producer.wakeCommitter()
+    if (!this.#isPaged) return pages
+    this.#isSent = this.#producer.tryMark(
+      this.#pipelineId,
+      this.#partition,
+      this.position,
+      this.#nextSeq,
+      this.#meta,
+    )
+    if (this.#isSent) killPoint('checkpoint-marked')
+    return pages
+  }
+
+  #sendPages(pagesMax: number): number {
+    let pages = 0
+    this.#isPaged = this.#stream.drain((region, index, cells) => {
+      if (pages === pagesMax) return false
+      if (!this.#producer.tryPage(this.#pipelineId, this.#partition, region, index, cells)) return false
+      pages++
+      killPoint('checkpoint-page')
+      return true
+    })
+    if (this.#isPaged) killPoint('checkpoint-paged')
+    return pages
   }
 }

@@ -181,6 +181,10 @@ export const CHECKPOINT_DURATION = list.histogram(
   'millrace_checkpoint_duration_seconds',
   'Checkpoints from the first page to durable; the count is the number of checkpoints.',
 )
+export const CHECKPOINT_PAUSE = list.histogram(
+  'millrace_checkpoint_pause_seconds',
+  'How long a turn of a shard worked on a checkpoint instead of on record batches.',
+)
 export const CHECKPOINT_BYTES = list.counter(
   'millrace_checkpoint_written_bytes_total',
   'Bytes of state pages written.',

@@ -28,7 +28,6 @@ import {
   RECORD_TICK,
   type SampleView,
 } from '../contract/samples.ts'
-import type { Cells } from '../state/cells.ts'
 import { EventClock, type EventClockState } from '../time/event-clock.ts'
 import { WindowGrid } from '../time/window-grid.ts'
 import { assert } from '../util/assert.ts'
@@ -49,6 +48,13 @@ import { Router } from './routing.ts'
 import { openRowKernel, type RowKernel } from './row-kernel.ts'
 import { type RowLayout, rowLayout } from './row-layout.ts'
 import { Slices, type SlicesState } from './slices.ts'
+import {
+  drainInto,
+  type PageSink,
+  type StatePage,
+  StateRegions,
+  type TakeStatePage,
+} from './state-regions.ts'
 import { WindowFiring } from './window-firing.ts'
 
 export interface ChainOptions {
@@ -66,6 +72,8 @@ export interface ChainOptions {
   readonly kernel?: KernelUse
 }
 
+export type { PageSink, StatePage, TakeStatePage } from './state-regions.ts'
+
 export interface KernelUse {
   /** Samples taken before: a chain that sees few never needs the room. */
   readonly fromSamples: number
@@ -77,22 +85,16 @@ export interface KernelUse {
 
 const KERNEL_USE: KernelUse = { fromSamples: 65_536, batchSamplesMin: 32 }
 
-/** A page of state: the cells are valid during the call only. */
-export type PageSink = (region: number, index: number, cells: Float64Array) => void
-
-export interface StatePage {
-  readonly region: number
-  readonly index: number
-  readonly cells: Float64Array
-}
-
-/** Regions of state: group ids, window cells, then the judges' own. */
+/** Regions of state: group ids, window cells, the judges' own from here on; at the end routes, and the groups' keys. */
 const REGION_GROUPS = 0
 const REGION_WINDOWS = 1
 const REGION_JUDGES = 2
-const META_VERSION = 1
-/** Cells of a slice that the second-level cache does not hold: its rows are fetched before they are added to. */
-const SPREAD_CELLS_MIN = 65_536
+export const REGION_ROUTES = 65_533
+export const REGION_KEY_BYTES = 65_534
+export const REGION_KEY_ENDS = 65_535
+const META_VERSION = 2
+/** Had no regions of routes and keys: those are asked for one by one. */
+const META_VERSION_WITHOUT_KEYS = 1
 
 interface ChainMeta {
   readonly version: number
@@ -102,6 +104,8 @@ interface ChainMeta {
   readonly clock: EventClockState
   readonly nextStartMs: number | null
   readonly slices: SlicesState
+  /** Series decided; since version 2. */
+  readonly routes?: number
   readonly silenceDeadlineMs: number | null
   /** With an exchange only. */
   readonly partials?: PartialsState
@@ -130,6 +134,7 @@ export class Chain {
   readonly #kernelUse: KernelUse
   /** Null: not yet; false: there can be none. */
   #kernel: RowKernel | null | false = null
+  readonly #regions: StateRegions
   /** Start of the oldest window that has not fired; NaN before the first sample. */
   #nextStartMs = NaN
   /** Event time whose sample makes that window fire. */
@@ -175,6 +180,14 @@ export class Chain {
     )
     const kinds = this.#layout.accumulators.map(({ kind }) => kind).join('+')
     this.#layoutName = `${kinds}/${this.#layout.stride}x${slots}`
+    this.#regions = new StateRegions([
+      [REGION_GROUPS, this.#router.groupIds],
+      [REGION_WINDOWS, this.#slices],
+      ...this.#judges.regions.map((cells, i) => [REGION_JUDGES + i, cells] as const),
+      [REGION_ROUTES, this.#router.routePages],
+      [REGION_KEY_BYTES, this.#router.keyPages.byteRegion],
+      [REGION_KEY_ENDS, this.#router.keyPages.endRegion],
+    ])
   }
 
   /** Number of the next entry. */
@@ -205,6 +218,11 @@ export class Chain {
   /** Bytes of memory in use, by part; what a detector keeps and one entry's table not among them. */
   usedBytes(): Readonly<Record<string, number>> {
     return { windows: this.#slices.usedBytes, ...this.#router.usedBytes() }
+  }
+
+  /** By group id, which is its row: the key of a group seen. A view of bytes that never change. */
+  groupKeyOf(groupId: number): Uint8Array {
+    return this.#router.keyOfRow(groupId)
   }
 
   /** Log time at which a tick would change something if nothing arrives before; Infinity: none. */
@@ -243,12 +261,19 @@ export class Chain {
     this.position = view.endOffset
   }
 
-  /** Dirty pages to `page`, everything else returned as JSON. Between records only. */
+  /** `cut` and all its pages at once. */
   snapshot(page: PageSink): string {
-    this.#slices.markTouched()
-    this.#regions().forEach((cells, region) => {
-      cells.takeDirty((index, data) => page(region, index, data))
-    })
+    const meta = this.cut()
+    drainInto(this, page)
+    return meta
+  }
+
+  /**
+   * The state as it stands now: pages that changed since the last cut are owed from now on, everything else is returned
+   * as JSON. O(pages). Between records only, and not before the last cut was handed out.
+   */
+  cut(): string {
+    this.#regions.cut()
     const meta: ChainMeta = {
       version: META_VERSION,
       position: this.position,
@@ -257,6 +282,7 @@ export class Chain {
       clock: this.#clock.snapshot(),
       nextStartMs: Number.isNaN(this.#nextStartMs) ? null : this.#nextStartMs,
       slices: this.#slices.snapshot(),
+      routes: this.#router.routePages.pairCount,
       silenceDeadlineMs: this.#judges.silenceDeadlineMs === Infinity ? null : this.#judges.silenceDeadlineMs,
       layout: this.#layoutName,
       ...(this.#partials === null ? {} : { partials: this.#partials.snapshot() }),
@@ -264,42 +290,43 @@ export class Chain {
     return JSON.stringify(meta)
   }
 
+  /** Pages of a cut are owed. Records are processed meanwhile as ever. */
+  get isDraining(): boolean {
+    return this.#regions.isDraining
+  }
+
+  /** Hands out pages of the cut, as they were then, until one is not taken. True: all were. */
+  drain(take: TakeStatePage): boolean {
+    return this.#regions.drain(take)
+  }
+
   /** On a fresh chain only: `pages` are the newest version of every page ever handed out. */
   restore(meta: string, pages: Iterable<StatePage>, groupKey: (groupId: number) => Uint8Array): void {
     assert(this.ledger.in === 0 && this.groupCount === 0, 'only a fresh chain is restored')
     const state = JSON.parse(meta) as ChainMeta
-    assert(state.version === META_VERSION, 'the state has the version this chain writes', state.version)
+    const hasKeys = state.version === META_VERSION
+    assert(
+      hasKeys || state.version === META_VERSION_WITHOUT_KEYS,
+      'the state has a version that this chain knows',
+      state.version,
+    )
     assert(
       state.layout === this.#layoutName,
       'the state has the layout of this plan',
       state.layout,
       this.#layoutName,
     )
-    const regions = this.#regions()
     this.#slices.restore(state.slices)
-    for (const { region, index, cells } of pages) {
-      assert(region < regions.length, 'a page belongs to a region of the plan', region)
-      if (region === REGION_WINDOWS) this.#slices.restorePage(index, cells)
-      else regions[region]!.restorePage(index, cells)
-    }
+    this.#regions.restorePages(pages)
     this.position = state.position
     this.#writer.nextSeq = state.nextSeq
     Object.assign(this.ledger, state.ledger)
     this.#clock.restore(state.clock)
-    this.#router.restore(state.slices.rows, groupKey)
+    this.#router.restore(state.slices.rows, state.routes ?? 0, hasKeys ? null : groupKey)
     this.#judges.ensureRows(state.slices.rows)
     this.#judges.silenceDeadlineMs = state.silenceDeadlineMs ?? Infinity
     if (state.nextStartMs !== null) this.#openFrom(state.nextStartMs)
     if (state.partials !== undefined) this.#partials?.restore(state.partials)
-  }
-
-  #regions(): Cells[] {
-    const regions: Cells[] = [...this.#judges.regions]
-    regions.splice(0, 0, this.#router.groupIds, this.#slices.cells)
-    assert(regions[REGION_GROUPS] === this.#router.groupIds, 'regions keep their numbers')
-    assert(regions[REGION_WINDOWS] === this.#slices.cells, 'regions keep their numbers')
-    assert(regions[REGION_JUDGES] === this.#judges.regions[0], 'regions keep their numbers')
-    return regions
   }
 
   #forgive(downFromMs: number, upAtMs: number): void {
@@ -349,25 +376,32 @@ export class Chain {
   #addOrdinary(view: BatchView, from: number): number {
     if (this.#watchesSilence) return from
     const slices = this.#slices
-    const isSpread = slices.rows << slices.strideShift >= SPREAD_CELLS_MIN
+    // Pages are marked, or kept for a checkpoint, before their rows are written to.
+    const isWatched = slices.isSpread || slices.cells.isDraining
     const kernel = this.#kernelFor(view.count - from)
     const { accumulators } = this.#layout
     const accumulator = accumulators[0]!
     const hasLoop = accumulators.length === 1 && accumulator.addRouted !== undefined
-    if (kernel === null && (!hasLoop || isSpread)) return from
+    if (kernel === null && (!hasLoop || isWatched)) return from
     const slice = sliceOfBatch(this.#ground(), view)
     if (Number.isNaN(slice)) return from
     // Routes count rows from 1.
     const base = slices.baseOf(slices.slotOf(slice)) - slices.stride
     const to =
       kernel !== null
-        ? kernel.add(view, from, base, isSpread)
+        ? kernel.add(view, from, base, isWatched ? (at, count) => this.#willWrite(slice, at, count) : null)
         : accumulator.addRouted!(slices.cells.data, base, this.#router.routes, slices.strideShift, view, from)
     if (to === from) return from
     slices.touch(slice)
     this.#observe(newestOf(view, from, to))
     this.ledger.windowed += to - from
     return to
+  }
+
+  #willWrite(slice: number, at: Int32Array, count: number): void {
+    if (count === 0) return
+    this.#slices.touch(slice)
+    this.#slices.willWriteRows(at, count)
   }
 
   #kernelFor(samples: number): RowKernel | null {
@@ -397,8 +431,8 @@ export class Chain {
     const { accumulators, lanes } = this.#layout
     const slices = this.#slices
     const cells = slices.cells.data
-    if (slices.rows << slices.strideShift >= SPREAD_CELLS_MIN)
-      placement.fetched = fetchRows(cells, placement.at, to - from)
+    slices.willWriteRows(placement.at, to - from)
+    if (slices.isSpread) placement.fetched = fetchRows(cells, placement.at, to - from)
     for (let k = 0; k < accumulators.length; k++) {
       accumulators[k]!.add(cells, lanes[k]!, placement.at, view, from, to)
     }

@@ -100,10 +100,10 @@ export class DetectionStage {
     if (Number.isNaN(value)) return unknown(verdict)
     const { data } = this.#cells
     const at = row * this.#stride
+    this.#mark(at)
     this.#detector.score(data, at, timeMs, value, verdict)
     if (!Number.isNaN(verdict.score)) this.#step(row, at + this.#width, timeMs, value)
     this.#detector.learn(data, at, timeMs, value, verdict)
-    this.#mark(at)
     return verdict
   }
 
@@ -150,6 +150,7 @@ export class DetectionStage {
     this.#emit(row, { state, sinceMs, atMs, value, score, expected, lower, upper, direction: way, reason })
   }
 
+  /** Before the row is written to: see state/cells.ts. */
   #mark(at: number): void {
     this.#cells.mark(at)
     this.#cells.mark(at + this.#stride - 1)
@@ -164,6 +165,7 @@ export class DetectionStage {
     const { data } = this.#cells
     const at = row * this.#stride
     const alertAt = at + this.#width
+    this.#mark(at)
     if (data[alertAt + SEEN] !== 0) {
       const gapMs = Math.max(0, logMs - data[alertAt + LAST_MS]!)
       if (data[alertAt + STATE] !== OK) {
@@ -174,7 +176,6 @@ export class DetectionStage {
     }
     data[alertAt + SEEN] = 1
     data[alertAt + LAST_MS] = logMs
-    this.#mark(at)
     this.#deadlineMs = Math.min(this.#deadlineMs, this.#dueMs(row))
   }
 
@@ -216,10 +217,10 @@ export class DetectionStage {
     const alertAt = at + this.#width
     const silentMs = logMs - data[alertAt + LAST_MS]!
     const sinceMs = this.#dueMs(row)
+    this.#mark(at)
     this.#detector.score(data, at, logMs, silentMs, this.#verdict)
     if (data[alertAt + STATE] === OK) this.#begin(row, alertAt, sinceMs, logMs, silentMs)
     else this.#fire(row, alertAt, logMs, silentMs)
-    this.#mark(at)
   }
 
   /** The node was down for so long: no row was silent for that time. What is firing stays so. */
@@ -229,9 +230,9 @@ export class DetectionStage {
       const at = row * this.#stride
       const alertAt = at + this.#width
       if (data[alertAt + SEEN] === 0) continue
+      this.#mark(at)
       data[alertAt + LAST_MS] = data[alertAt + LAST_MS]! + ms
       if (data[alertAt + STATE] === PENDING) data[alertAt + DUE_MS] = data[alertAt + DUE_MS]! + ms
-      this.#mark(at)
     }
     this.#deadlineMs += ms
   }

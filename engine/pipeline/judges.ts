@@ -123,8 +123,8 @@ export class Judges {
     const { data } = this.#arrivals
     // Cells start at 0, which could be a log time in a test.
     if (data[row] === logMs + 1) return
-    data[row] = logMs + 1
     this.#arrivals.mark(row)
+    data[row] = logMs + 1
     for (const { stage } of this.#silences) {
       stage.arrived(row, logMs)
     }

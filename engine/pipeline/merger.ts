@@ -37,12 +37,19 @@ import { EventClock, type EventClockState } from '../time/event-clock.ts'
 import { WindowGrid } from '../time/window-grid.ts'
 import { assert } from '../util/assert.ts'
 import { fnv1a, mix32 } from '../util/hash.ts'
-import type { PageSink, StatePage } from './chain.ts'
+import { REGION_KEY_BYTES, REGION_KEY_ENDS } from './chain.ts'
 import { EntryWriter } from './entry-writer.ts'
 import { Judges } from './judges.ts'
 import { Router } from './routing.ts'
 import { type RowLayout, rowLayout } from './row-layout.ts'
 import { Slices, type SlicesState } from './slices.ts'
+import {
+  drainInto,
+  type PageSink,
+  type StatePage,
+  StateRegions,
+  type TakeStatePage,
+} from './state-regions.ts'
 import { WindowFiring } from './window-firing.ts'
 
 /** Bytes of entries that are held and not yet taken, a partition; beyond it no more are wanted until some are. */
@@ -52,7 +59,8 @@ export const PARTS_BYTES_MAX = 16 * 1024 * 1024
 /** A sample that ends a silence waits at most so long, in log time, for partitions that have nothing to say. */
 export const ARRIVALS_WAIT_MS = 500
 
-const META_VERSION = 1
+const META_VERSION = 2
+const META_VERSION_WITHOUT_KEYS = 1
 const REGION_GROUPS = 0
 const REGION_WINDOWS = 1
 const REGION_PARTS = 2
@@ -187,6 +195,7 @@ export class Merger {
   readonly #judges: Judges
   readonly #slices: Slices
   readonly #firing: WindowFiring
+  readonly #regions: StateRegions
   /** By slice; within one in no order. */
   readonly #parts = new Map<number, Part[]>()
   readonly #partCells: Cells = new Cells('parts')
@@ -225,6 +234,14 @@ export class Merger {
     this.#firing = new WindowFiring(this.#layout, this.#slices, plan.window, this.#judges.scoreColumns)
     const kinds = this.#layout.accumulators.map(({ kind }) => kind).join('+')
     this.#layoutName = `${kinds}/${this.#layout.stride}x${slots}/${plan.exchange.buckets}`
+    this.#regions = new StateRegions([
+      [REGION_GROUPS, this.#router.groupIds],
+      [REGION_WINDOWS, this.#slices],
+      [REGION_PARTS, this.#partCells],
+      ...this.#judges.regions.map((cells, i) => [REGION_JUDGES + i, cells] as const),
+      [REGION_KEY_BYTES, this.#router.keyPages.byteRegion],
+      [REGION_KEY_ENDS, this.#router.keyPages.endRegion],
+    ])
   }
 
   /** Entries taken, over all partitions. Grows with every instant. */
@@ -312,11 +329,15 @@ export class Merger {
 
   /** As Chain.snapshot. */
   snapshot(page: PageSink): string {
-    this.#slices.markTouched()
+    const meta = this.cut()
+    drainInto(this, page)
+    return meta
+  }
+
+  /** As Chain.cut. */
+  cut(): string {
     const parts = this.#storeParts()
-    this.#regions().forEach((cells, region) => {
-      cells.takeDirty((index, data) => page(region, index, data))
-    })
+    this.#regions.cut()
     const needed = this.#inlets.map(({ cursor }) => cursor)
     for (const list of this.#parts.values()) {
       for (const { partition, seq } of list) needed[partition] = Math.min(needed[partition]!, seq)
@@ -342,19 +363,28 @@ export class Merger {
     return JSON.stringify(meta)
   }
 
+  get isDraining(): boolean {
+    return this.#regions.isDraining
+  }
+
+  /** As Chain.drain. */
+  drain(take: TakeStatePage): boolean {
+    return this.#regions.drain(take)
+  }
+
   /** As Chain.restore. */
   restore(meta: string, pages: Iterable<StatePage>, groupKey: (groupId: number) => Uint8Array): void {
     assert(this.position === 0 && this.groupCount === 0, 'only a fresh owner is restored')
     const state = JSON.parse(meta) as MergerMeta
-    assert(state.version === META_VERSION, 'the state has the version this owner writes', state.version)
+    const hasKeys = state.version === META_VERSION
+    assert(
+      hasKeys || state.version === META_VERSION_WITHOUT_KEYS,
+      'the state has a version that this owner knows',
+      state.version,
+    )
     assert(state.layout === this.#layoutName, 'the state has the layout of this plan', state.layout)
     this.#slices.restore(state.slices)
-    const regions = this.#regions()
-    for (const { region, index, cells } of pages) {
-      assert(region < regions.length, 'a page belongs to a region of the plan', region)
-      if (region === REGION_WINDOWS) this.#slices.restorePage(index, cells)
-      else regions[region]!.restorePage(index, cells)
-    }
+    this.#regions.restorePages(pages)
     this.#writer.nextSeq = state.nextSeq
     Object.assign(this.ledger, state.ledger)
     this.#inlets.forEach((inlet, partition) => {
@@ -367,21 +397,14 @@ export class Merger {
     this.#firstMs = state.firstMs ?? -Infinity
     this.#watermarkMs = state.watermarkMs ?? -Infinity
     this.#nextStartMs = state.nextStartMs ?? -Infinity
-    this.#router.restore(state.slices.rows, groupKey)
+    this.#router.restore(state.slices.rows, 0, hasKeys ? null : groupKey)
     this.#judges.ensureRows(state.slices.rows)
     this.#judges.silenceDeadlineMs = state.silenceDeadlineMs ?? Infinity
     this.#restoreParts(state.parts)
   }
 
-  #regions(): Cells[] {
-    const regions = [this.#router.groupIds, this.#slices.cells, this.#partCells, ...this.#judges.regions]
-    assert(regions[REGION_GROUPS] === this.#router.groupIds, 'regions keep their numbers')
-    assert(regions[REGION_PARTS] === this.#partCells, 'regions keep their numbers')
-    assert(regions[REGION_JUDGES] === this.#judges.regions[0], 'regions keep their numbers')
-    return regions
-  }
-
   #storeParts(): number {
+    assert(!this.isDraining, 'a cut is handed out before the next', this.#bucket)
     let count = 0
     for (const list of this.#parts.values()) {
       this.#partCells.ensure((count + list.length) * PART_CELLS)
@@ -674,6 +697,7 @@ export class Merger {
       if (row < 0) continue
       const into = base + row * stride
       const at = j * stride
+      slices.willWriteRow(into)
       if (data[into] === 0) {
         for (let cell = 0; cell < stride; cell++) data[into + cell] = from[at + cell]!
         continue

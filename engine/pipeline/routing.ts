@@ -1,7 +1,7 @@
 /**
  * Which row of state a series belongs to, decided once per (series, pipeline) and kept in a typed array indexed by
  * series id: filters and group keys cost nothing per sample. Rows and group ids are given in order of first sight, so
- * they are a function of the log; series ids that were never seen again after a restore are simply decided again.
+ * they are a function of the log. Decisions are part of checkpoints only to save time: one that is not there is made again.
  */
 import type { PipelinePlan } from '../contract/plan.ts'
 import type { Labels } from '../contract/samples.ts'
@@ -9,7 +9,9 @@ import { KeyTable } from '../series/key-table.ts'
 import { decodeSeriesKey, groupKeyBytes, type LabelBytes, labelBytes } from '../series/series-key.ts'
 import { Cells } from '../state/cells.ts'
 import { assert } from '../util/assert.ts'
+import { KeyPages } from './key-pages.ts'
 import { labelTest } from './matchers.ts'
+import { RoutePages } from './route-pages.ts'
 
 /** Routes: a series not decided yet, one that `where` refused, else its row + 1. */
 export const ROUTE_UNKNOWN = 0
@@ -42,6 +44,10 @@ export class Router {
   readonly groupIds: Cells = new Cells('groups')
   /** Group keys; a group's number there is its row. */
   readonly #keys = new KeyTable()
+  /** What was decided as state. */
+  readonly routePages = new RoutePages(() => this.routes)
+  /** The keys as state, beside `groupIds`. */
+  readonly keyPages = new KeyPages(this.#keys)
   #order: Int32Array = new Int32Array(0)
   #growRoutes: GrowRoutes = copyOf
 
@@ -83,6 +89,7 @@ export class Router {
     if (known !== ROUTE_UNKNOWN) return known
     const route = this.#decide(this.#keyOf(seriesId))
     this.routes[seriesId] = route
+    this.routePages.decided(seriesId, route)
     return route
   }
 
@@ -99,6 +106,11 @@ export class Router {
     return this.groupIds.data[row]! - 1
   }
 
+  /** A view of bytes that never change. */
+  keyOfRow(row: number): Uint8Array {
+    return this.#keys.keyOf(row)
+  }
+
   labelsOfRow(row: number): Labels {
     return decodeSeriesKey(this.#keys.keyOf(row))
   }
@@ -109,8 +121,18 @@ export class Router {
     return this.#order
   }
 
-  restore(rows: number, groupKeyOf: (groupId: number) => Uint8Array): void {
+  /** After the pages. `groupKeyOf`: of state that was written without keys and routes. */
+  restore(rows: number, routes: number, groupKeyOf: ((groupId: number) => Uint8Array) | null): void {
     assert(this.rows === 0, 'a router is restored before its first series')
+    this.routePages.restore(routes, (seriesId, route) => {
+      assert(route <= rows, 'a series was routed to a row that there is', seriesId, route, rows)
+      if (seriesId >= this.routes.length) this.#grow(seriesId + 1)
+      this.routes[seriesId] = route
+    })
+    if (groupKeyOf === null) {
+      this.keyPages.restore(rows)
+      return
+    }
     for (let row = 0; row < rows; row++) {
       const groupId = this.groupIdOf(row)
       assert(groupId >= 0, 'a restored row has its group', row)
@@ -125,8 +147,8 @@ export class Router {
     const row = this.#keys.intern(key)
     if (row < before) return row
     this.groupIds.ensure(this.rows)
-    this.groupIds.data[row] = row + 1
     this.groupIds.mark(row)
+    this.groupIds.data[row] = row + 1
     this.#announce(row, this.#keys.keyOf(row))
     return row
   }

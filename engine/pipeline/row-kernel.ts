@@ -23,8 +23,8 @@ import type { RowLayout } from './row-layout.ts'
 import { WINDOW_CELLS_MAX } from './slices.ts'
 
 const CHUNK_SAMPLES = 1_024
-/** Of rows that the second-level cache does not hold: as many as the first-level cache holds rows of 64 bytes of. */
-const SPREAD_CHUNK_SAMPLES = 256
+/** Samples placed before they are added: as many as the first-level cache holds rows of 64 bytes of. */
+const PLACED_CHUNK_SAMPLES = 256
 const VALUES_AT = 0
 const IDS_AT = VALUES_AT + CHUNK_SAMPLES * 8
 const PLACED_AT = IDS_AT + CHUNK_SAMPLES * 4
@@ -37,12 +37,15 @@ const PAGES_MAX = (CELLS_AT + WINDOW_CELLS_MAX * 8) / wasm.WASM_PAGE_BYTES
 /** Compiled once a thread: by kinds of accumulators and width of a row. */
 const modules = new Map<string, object>()
 
+/** The first `count` of `at` are the cells at which rows begin. */
+export type WillWrite = (at: Int32Array, count: number) => void
 type Add = (count: number, known: number, base: number) => number
 
 export class RowKernel {
   readonly #memory: wasm.WasmMemory
   readonly #values: Float64Array
   readonly #ids: Int32Array
+  readonly #placed: Int32Array
   readonly #add: Add
   readonly #place: Add
   readonly #addPlaced: (count: number) => number
@@ -54,6 +57,7 @@ export class RowKernel {
     this.#memory = memory
     this.#values = new Float64Array(memory.buffer, VALUES_AT, CHUNK_SAMPLES)
     this.#ids = new Int32Array(memory.buffer, IDS_AT, CHUNK_SAMPLES)
+    this.#placed = new Int32Array(memory.buffer, PLACED_AT, CHUNK_SAMPLES)
     const { add, place, addPlaced } = wasm.runWasm(module, memory)
     assert(add !== undefined && place !== undefined && addPlaced !== undefined, 'a kernel is whole')
     this.#add = add
@@ -99,9 +103,10 @@ export class RowKernel {
   /**
    * Adds samples from `from` on, up to the first that is not ordinary: a series id beyond the routes, a route of 0 or less, a value
    * that is not finite. Returns which, or the view's count. Sample i's row is at cell `base + (its route << strideShift)`.
-   * `isSpread`: rows are fetched before they are added to, so that their cache misses overlap.
+   * `willWrite`: is told of rows before they are added to, of a few hundred samples at a time. They are fetched then, too, so
+   * that cache misses overlap.
    */
-  add(view: SampleView, from: number, base: number, isSpread: boolean): number {
+  add(view: SampleView, from: number, base: number, willWrite: WillWrite | null): number {
     if (!this.#hasCells || this.#known === 0) return from
     const values = this.#values
     const ids = this.#ids
@@ -109,12 +114,13 @@ export class RowKernel {
     const known = this.#known
     let i = from
     while (i < end) {
-      const count = Math.min(end - i, isSpread ? SPREAD_CHUNK_SAMPLES : CHUNK_SAMPLES)
+      const count = Math.min(end - i, willWrite === null ? CHUNK_SAMPLES : PLACED_CHUNK_SAMPLES)
       values.set(view.values.subarray(view.valuesAt + i, view.valuesAt + i + count))
       ids.set(view.seriesIds.subarray(view.seriesIdsAt + i, view.seriesIdsAt + i + count))
       let taken: number
-      if (isSpread) {
+      if (willWrite !== null) {
         taken = this.#place(count, known, base)
+        willWrite(this.#placed, taken)
         this.#addPlaced(taken)
       } else taken = this.#add(count, known, base)
       i += taken

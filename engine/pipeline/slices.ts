@@ -5,12 +5,19 @@
  *
  * so that the rows of the slice being filled lie together. Slices in [floor, floor + slots) have a slot of their own;
  * the chain fires windows before the newest slice would leave that range. A slot that holds no live slice is all zero.
+ *
+ * What a checkpoint takes: of slices that fit the cache, every row of a slot written to; of larger ones (`isSpread`) the
+ * pages written to, and all of a slot when another slice gets it, since pages of the one before may be in the store. Who
+ * writes rows of a slot it touched calls `willWriteRow` or `willWriteRows` before: the cells tell what that is for.
  */
 import { MillraceError } from '../contract/errors.ts'
-import { Cells, PAGE_CELLS, PAGE_CELLS_SHIFT } from '../state/cells.ts'
+import { Cells, PAGE_CELLS, PAGE_CELLS_SHIFT, type TakePage } from '../state/cells.ts'
 import { assert } from '../util/assert.ts'
+import type { RestorableRegion } from './state-regions.ts'
 
 const ROW_CAPACITY_MIN = 64
+/** Cells of a slice that the second-level cache does not hold. */
+const SPREAD_CELLS_MIN = 65_536
 /** 2 GiB a (pipeline, partition). */
 export const WINDOW_CELLS_MAX = 2 ** 28
 /** Marks a slot without a live slice; no slice has this number, because times are finite. */
@@ -23,7 +30,7 @@ export interface SlicesState {
   readonly live: readonly number[]
 }
 
-export class Slices {
+export class Slices implements RestorableRegion {
   readonly cells: Cells = new Cells('windows')
   /** Cells a row: a power of two, so that hot loops find a row by a shift. */
   readonly stride: number
@@ -36,7 +43,7 @@ export class Slices {
   floorSlot = 0
   /** Slice number held by a slot, or NONE. */
   readonly held: Float64Array
-  /** Slots written to since the last snapshot: marking per slot instead of per sample keeps the hot loop clean. */
+  /** Slots written to since the last cut: marking per slot instead of per sample keeps the hot loop clean. */
   readonly touched: Uint8Array
   #oldestTouched = NONE
 
@@ -52,7 +59,9 @@ export class Slices {
 
   /** Makes room for `rows` rows in every slot. Positions computed before are void. */
   ensureRows(rows: number): void {
+    if (rows === this.rows) return
     while (rows > this.rowCapacity) this.#double()
+    if (!this.isSpread && rows << this.strideShift >= SPREAD_CELLS_MIN) this.markTouched()
     for (let slot = 0; slot < this.slots; slot++) {
       if (this.held[slot] === NONE) continue
       // A restore reads rows up to the new count: where they lie now, an older layout may have left a page behind.
@@ -65,6 +74,11 @@ export class Slices {
   /** Bytes of the rows in use, in all slots. */
   get usedBytes(): number {
     return this.slots * this.rows * this.stride * this.cells.data.BYTES_PER_ELEMENT
+  }
+
+  /** Slices are so large that samples of random rows miss the cache: what is done once a sample costs little there. */
+  get isSpread(): boolean {
+    return this.rows << this.strideShift >= SPREAD_CELLS_MIN
   }
 
   /** The slot of a slice in [floorSlice, floorSlice + slots). */
@@ -82,14 +96,32 @@ export class Slices {
     return this.held[this.slotOf(slice)] === slice
   }
 
-  /** A slice gets samples: returns the cell of its row 0. */
+  /** A slice is about to get samples: returns the cell of its row 0. */
   touch(slice: number): number {
     const slot = this.slotOf(slice)
     assert(slot >= 0 && slot < this.slots, 'a slice that gets samples has a slot', slice, this.floorSlice)
+    if (!this.isSpread) this.touched[slot] = 1
+    else if (this.held[slot] !== slice) this.#markSlot(slot)
     this.held[slot] = slice
-    this.touched[slot] = 1
     if (slice < this.#oldestTouched) this.#oldestTouched = slice
     return this.baseOf(slot)
+  }
+
+  /** A row of a touched slice is about to change. */
+  willWriteRow(at: number): void {
+    if (this.isSpread) this.cells.markRange(at, at + this.stride)
+    else this.cells.keepRange(at, at + this.stride)
+  }
+
+  /** As `willWriteRow` for many; those at negative cells are none. */
+  willWriteRows(at: Int32Array, count: number): void {
+    const { cells } = this
+    if (this.stride > PAGE_CELLS) {
+      for (let i = 0; i < count; i++) if (at[i]! >= 0) this.willWriteRow(at[i]!)
+      return
+    }
+    if (cells.isDraining) cells.keepRows(at, count)
+    if (this.isSpread) markPages(cells.dirty, at, count)
   }
 
   /** Oldest slice that got samples since this was last asked, or Infinity. */
@@ -119,22 +151,14 @@ export class Slices {
   clear(slice: number): void {
     const slot = this.slotOf(slice)
     assert(this.held[slot] === slice, 'a slice that is cleared is live', slice)
-    this.held[slot] = NONE
-    // No mark, as in dropBefore.
-    this.touched[slot] = 0
-    const from = this.baseOf(slot)
-    this.cells.data.fill(0, from, from + this.rows * this.stride)
+    this.#clearSlot(slot)
   }
 
   /** Slices before `slice` are over: their slots are cleared for newer ones. */
   dropBefore(slice: number): void {
     for (let slot = 0; slot < this.slots; slot++) {
       if (this.held[slot]! >= slice) continue
-      this.held[slot] = NONE
-      // No mark: a restore clears every slot that no live slice holds, whatever its pages say.
-      this.touched[slot] = 0
-      const from = this.baseOf(slot)
-      this.cells.data.fill(0, from, from + this.rows * this.stride)
+      this.#clearSlot(slot)
     }
     this.floorSlice = slice
     this.floorSlot = slice - Math.floor(slice / this.slots) * this.slots
@@ -145,9 +169,17 @@ export class Slices {
     for (let slot = 0; slot < this.slots; slot++) {
       if (this.touched[slot] === 0) continue
       this.touched[slot] = 0
-      const from = this.baseOf(slot)
-      this.cells.markRange(from, from + this.rows * this.stride)
+      this.#markSlot(slot)
     }
+  }
+
+  cut(): void {
+    this.markTouched()
+    this.cells.cut()
+  }
+
+  drain(take: TakePage): boolean {
+    return this.cells.drain(take)
   }
 
   snapshot(): SlicesState {
@@ -180,6 +212,22 @@ export class Slices {
     }
   }
 
+  #markSlot(slot: number): void {
+    const from = this.baseOf(slot)
+    this.cells.markRange(from, from + this.rows * this.stride)
+  }
+
+  #clearSlot(slot: number): void {
+    const from = this.baseOf(slot)
+    const to = from + this.rows * this.stride
+    this.held[slot] = NONE
+    // No mark: a restore clears every slot that no live slice holds, whatever its pages say.
+    this.touched[slot] = 0
+    this.cells.unmarkRange(from, to)
+    this.cells.keepRange(from, to)
+    this.cells.data.fill(0, from, to)
+  }
+
   #allocate(rowCapacity: number): void {
     const cells = this.slots * rowCapacity * this.stride
     if (cells > WINDOW_CELLS_MAX) {
@@ -195,6 +243,8 @@ export class Slices {
 
   #double(): void {
     const old = this.rowCapacity
+    // Everything moves: pages that a cut is owed are kept as they were laid out then.
+    this.cells.keepRange(0, this.cells.data.length)
     this.#allocate(old * 2)
     const { data } = this.cells
     const { stride } = this
@@ -205,6 +255,18 @@ export class Slices {
       data.copyWithin(this.baseOf(slot), from, from + old * stride)
       data.fill(0, from, from + old * stride)
     }
-    for (let slot = 0; slot < this.slots; slot++) if (this.held[slot] !== NONE) this.touched[slot] = 1
+    for (let slot = 0; slot < this.slots; slot++) {
+      if (this.held[slot] === NONE) continue
+      if (this.isSpread) this.#markSlot(slot)
+      else this.touched[slot] = 1
+    }
+  }
+}
+
+/** hot: a row lies in one page. */
+function markPages(dirty: Uint8Array, at: Int32Array, count: number): void {
+  for (let i = 0; i < count; i++) {
+    const cell = at[i]!
+    if (cell >= 0) dirty[cell >> PAGE_CELLS_SHIFT] = 1
   }
 }

@@ -7,6 +7,7 @@ import type { PipelinePlan } from '../contract/plan.ts'
 import type { Registry } from '../contract/plugins.ts'
 import type { Entry, PipelineRecord } from '../store/state-contract.ts'
 import type { PipelineVerifier } from '../store/verify/verify.ts'
+import { compareBytes } from '../util/bytes.ts'
 import { Chain } from './chain.ts'
 import { EntryDecoder, feedOf } from './entry-decoder.ts'
 import { planHash } from './plan-difference.ts'
@@ -61,6 +62,10 @@ class StoredPipeline implements PipelineVerifier {
       chain.restore(checkpoint.meta, pages, groupKey)
       if (chain.position !== checkpoint.position || chain.nextSeq !== checkpoint.nextSeq) {
         return `it restores to offset ${chain.position}, entry ${chain.nextSeq}`
+      }
+      for (let groupId = 0; groupId < chain.groupCount; groupId++) {
+        if (compareBytes(chain.groupKeyOf(groupId), groupKey(groupId)) !== 0)
+          return `its group ${groupId} has another key than the group of that number`
       }
       return null
     } catch (error) {

@@ -93,8 +93,11 @@ export class RingProducer {
     return at + layout.FRAME_HEADER_BYTES
   }
 
-  /** hot: publishes the claimed frame and wakes the consumer if it sleeps. `kind`: 0 or more, the caller's. */
-  commit(kind: number): void {
+  /**
+   * hot: publishes the claimed frame and wakes the consumer if it sleeps. `kind`: 0 or more, the caller's. Of many frames in
+   * a row all but the last may leave it asleep (`wakes` false): then `wake` follows, or a commit that wakes.
+   */
+  commit(kind: number, wakes = true): void {
     assert(this.#claimedBytes > 0, 'a commit follows a claim', kind)
     assert(kind >= 0, 'a frame kind is not negative', kind)
     const i32 = this.i32
@@ -106,6 +109,11 @@ export class RingProducer {
     this.#claimedBytes = 0
     // publish: padding, header and payload; partner: the tail load in peek().
     Atomics.store(i32, layout.TAIL_INDEX, tail)
+    if (wakes) this.#wakes.ring()
+  }
+
+  /** Wakes the consumer, if it sleeps, for frames that were committed without. */
+  wake(): void {
     this.#wakes.ring()
   }
 

@@ -27,6 +27,26 @@ describe('a table of keys', () => {
     )
   })
 
+  it('is restored from its bytes, and goes on', () => {
+    fc.assert(
+      fc.property(fc.array(keyArbitrary, { maxLength: 300 }), fc.nat(300), (keys, after) => {
+        const table = new KeyTable()
+        const before = keys.slice(0, after)
+        for (const key of before) table.intern(key)
+        const bytes = new Uint8Array(table.byteLength + 10)
+        table.copyBytes(0, bytes.subarray(0, table.byteLength))
+        const ends = new Float64Array(table.size + 3)
+        for (let id = 0; id < table.size; id++) ends[id] = table.endOf(id)
+        const restored = new KeyTable()
+        restored.restore(table.size, bytes, ends)
+        expect([restored.size, restored.byteLength]).toEqual([table.size, table.byteLength])
+        for (const key of keys) expect(restored.find(key)).toBe(table.find(key))
+        for (const key of keys) expect(restored.intern(key)).toBe(table.intern(key))
+        for (const key of keys) expect(restored.keyOf(restored.find(key))).toEqual(key)
+      }),
+    )
+  })
+
   it('compares keys by their bytes', () => {
     fc.assert(
       fc.property(keyArbitrary, keyArbitrary, (a, b) => {

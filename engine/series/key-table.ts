@@ -8,7 +8,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import { assert } from '../util/assert.ts'
-import { hashBytes } from '../util/hash.ts'
+import { hashBytes, hashRange } from '../util/hash.ts'
 
 const SEED = randomBytes(4).readInt32LE(0)
 const FREE = 0
@@ -17,8 +17,8 @@ export const KEY_UNKNOWN = -1
 export class KeyTable {
   size = 0
   /** Keys end to end; key i is [#ends[i − 1], #ends[i]). */
-  #bytes = new Uint8Array(1_024)
-  #ends = new Float64Array(64)
+  #bytes: Uint8Array = new Uint8Array(1_024)
+  #ends: Float64Array = new Float64Array(64)
   #hashes = new Int32Array(64)
   /** Number + 1 by hash, FREE: none. A power of two, at most half full. */
   #slots = new Int32Array(128)
@@ -39,6 +39,54 @@ export class KeyTable {
     const hash = hashBytes(key, SEED)
     const known = this.#find(key, hash)
     return known === KEY_UNKNOWN ? this.#add(key, hash) : known
+  }
+
+  /** Of all keys, end to end. */
+  get byteLength(): number {
+    return this.#startOf(this.size)
+  }
+
+  /** Where a key ends in the bytes of all keys. */
+  endOf(id: number): number {
+    assert(id >= 0 && id < this.size, 'a number was given out by this table', id, this.size)
+    return this.#ends[id]!
+  }
+
+  /** Bytes of all keys, from `from` on. */
+  copyBytes(from: number, into: Uint8Array): void {
+    const to = from + into.length
+    assert(to <= this.byteLength, 'bytes lie in keys', from, to, this.byteLength)
+    into.set(this.#bytes.subarray(from, to))
+  }
+
+  /**
+   * On a fresh table: keys 0 to `count`, end to end in `bytes`, each up to its end. Both arrays are the table's from now
+   * on; they may be longer. That the keys are distinct is believed.
+   */
+  restore(count: number, bytes: Uint8Array, ends: Float64Array): void {
+    assert(this.size === 0, 'only a fresh table is restored', this.size)
+    if (count === 0) return
+    this.#bytes = bytes
+    this.#ends = ends
+    let capacity = this.#slots.length
+    while (capacity < count * 2) capacity *= 2
+    const slots = new Int32Array(capacity)
+    const hashes = new Int32Array(ends.length)
+    const mask = capacity - 1
+    let from = 0
+    for (let id = 0; id < count; id++) {
+      const to = ends[id]!
+      if (!(to >= from && to <= bytes.length)) assert(false, 'keys lie end to end', id, from, to)
+      const hash = hashRange(bytes, from, to, SEED)
+      let slot = hash & mask
+      while (slots[slot] !== FREE) slot = (slot + 1) & mask
+      slots[slot] = id + 1
+      hashes[id] = hash
+      from = to
+    }
+    this.#hashes = hashes
+    this.#slots = slots
+    this.size = count
   }
 
   /** A view of bytes that never change. */

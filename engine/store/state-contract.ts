@@ -145,6 +145,15 @@ export interface StateReader {
   alerts(pipelineId: number): readonly { readonly id: string; readonly json: string }[]
   checkpoint(pipelineId: number, partition: number): Checkpoint | null
   pages(pipelineId: number, partition: number): readonly StatePage[]
+  /**
+   * Calls `body` with the checkpoint of a stream and its pages, of one snapshot, and returns what it returns; null: there is
+   * no checkpoint. A page's cells are valid until the next one is taken; `body` must be through with them when it returns.
+   */
+  restore<T>(
+    pipelineId: number,
+    partition: number,
+    body: (checkpoint: Checkpoint, pages: Iterable<StatePage>) => T,
+  ): T | null
   sink(pipelineId: number, sink: string): string | null
   sinks(pipelineId: number): readonly { readonly sink: string; readonly json: string }[]
   /** In offset order. */

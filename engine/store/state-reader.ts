@@ -3,13 +3,21 @@
  * go. Every value's CRC is checked: STORE_DAMAGED names what it belongs to. What it promises: state-contract.ts.
  */
 import type { DeadLetter } from '../contract/dead-letter.ts'
+import { PAGE_CELLS } from '../state/cells.ts'
 import { assert } from '../util/assert.ts'
 import { decodeEntry } from './entry-codec.ts'
 import type { Table } from './env.ts'
 import { readU16, readU32, readU64 } from './keys.ts'
 import { damaged, SEAL_BYTES, unseal, unsealJson } from './sealed.ts'
 import type { Checkpoint, Entry, PipelineRecord, Progress, StatePage, StateReader } from './state-contract.ts'
-import { pageCells, partitionEnd, partitionStart, pipelineStart, type StateTables } from './state-tables.ts'
+import {
+  pageCells,
+  partitionEnd,
+  partitionStart,
+  pipelineStart,
+  readPageCells,
+  type StateTables,
+} from './state-tables.ts'
 
 export const ENTRIES_MAX = 1_024
 export const ENTRIES_BYTES_MAX = 16 * 1024 * 1024
@@ -124,6 +132,32 @@ export class LmdbStateReader implements StateReader {
       const what = (): string => this.#name(pipelineId, partition, `state page ${region}/${index}`)
       return { region, index, cells: pageCells(unseal(value, what), what) }
     })
+  }
+
+  restore<T>(
+    pipelineId: number,
+    partition: number,
+    body: (checkpoint: Checkpoint, pages: Iterable<StatePage>) => T,
+  ): T | null {
+    return this.#tables.env.read(() => {
+      const checkpoint = this.checkpoint(pipelineId, partition)
+      return checkpoint === null ? null : body(checkpoint, this.#eachPage(pipelineId, partition))
+    })
+  }
+
+  /** All pages over the same cells. */
+  *#eachPage(pipelineId: number, partition: number): Iterable<StatePage> {
+    const tables = this.#tables
+    const cells = new Float64Array(PAGE_CELLS)
+    const from = partitionStart(pipelineId, partition)
+    const to = partitionEnd(pipelineId, partition)
+    for (const { key, value } of tables.env.rows(tables.pages, from, to)) {
+      const region = readU16(key, PARTITION_BYTES)
+      const index = readU32(key, PARTITION_BYTES + 2)
+      const what = (): string => this.#name(pipelineId, partition, `state page ${region}/${index}`)
+      readPageCells(unseal(value, what), cells, what)
+      yield { region, index, cells }
+    }
   }
 
   sink(pipelineId: number, sink: string): string | null {

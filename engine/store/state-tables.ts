@@ -168,7 +168,14 @@ export function pagePayload(cells: Float64Array): Uint8Array {
 
 export function pageCells(payload: Uint8Array, what: () => string): Float64Array {
   const cells = new Float64Array(PAGE_CELLS)
-  if (payload.length > cells.byteLength) throw damaged(what(), 'wrong length')
-  new Uint8Array(cells.buffer).set(payload)
+  readPageCells(payload, cells, what)
   return cells
+}
+
+/** `pageCells` into cells that are there. */
+export function readPageCells(payload: Uint8Array, cells: Float64Array, what: () => string): void {
+  if (payload.length > cells.byteLength) throw damaged(what(), 'wrong length')
+  const bytes = new Uint8Array(cells.buffer, cells.byteOffset, cells.byteLength)
+  bytes.set(payload)
+  bytes.fill(0, payload.length)
 }

@@ -15,17 +15,22 @@ export function mix32(hash: number): number {
 
 /** 32 bits over all bytes, four at a time (MurmurHash3 x86_32, Appleby, public domain), with a seed. */
 export function hashBytes(bytes: Uint8Array, seed: number): number {
+  return hashRange(bytes, 0, bytes.length, seed)
+}
+
+/** `hashBytes` of bytes [from, to), without a view of them. */
+export function hashRange(bytes: Uint8Array, from: number, to: number, seed: number): number {
   let hash = seed
-  const whole = bytes.length & ~3
-  for (let i = 0; i < whole; i += 4) {
+  const whole = from + ((to - from) & ~3)
+  for (let i = from; i < whole; i += 4) {
     const word = bytes[i]! | (bytes[i + 1]! << 8) | (bytes[i + 2]! << 16) | (bytes[i + 3]! << 24)
     hash ^= scrambled(word)
     hash = (hash << 13) | (hash >>> 19)
     hash = (Math.imul(hash, 5) + 0xe6546b64) | 0
   }
   let rest = 0
-  for (let i = bytes.length - 1; i >= whole; i--) rest = (rest << 8) | bytes[i]!
-  return mix32(hash ^ scrambled(rest) ^ bytes.length)
+  for (let i = to - 1; i >= whole; i--) rest = (rest << 8) | bytes[i]!
+  return mix32(hash ^ scrambled(rest) ^ (to - from))
 }
 
 function scrambled(word: number): number {

@@ -34,6 +34,7 @@ export const KILL_POINTS = [
   'shard-caught-up',
   'shard-reporting',
   'shard-reported',
+  'checkpoint-cut',
   'checkpoint-page',
   'checkpoint-paged',
   'checkpoint-marked',

@@ -211,7 +211,7 @@ export function describeAggregate<O>(contract: AggregateContract<O>): void {
               slicesArbitrary,
               fc.constantFrom(NaN, Infinity, -Infinity),
               fc.boolean(),
-              (slices, odd, isSpread) => {
+              (slices, odd, isPlaced) => {
                 const samples = [
                   ...slices.flat(),
                   ...[-0, 5e-324, 0].map((value) => ({ timestampMs: 0, value })),
@@ -233,7 +233,7 @@ export function describeAggregate<O>(contract: AggregateContract<O>): void {
                   })
                   view.seriesIds[samples.length + 1] = seriesId
                   const cells = kernel!.growCells(new Float64Array(2 * stride), 2 * stride)
-                  expect(kernel!.add(view, 1, -stride, isSpread)).toBe(samples.length + 1)
+                  expect(kernel!.add(view, 1, -stride, isPlaced ? () => {} : null)).toBe(samples.length + 1)
                   expect(cells).toEqual(plain)
                 }
               },

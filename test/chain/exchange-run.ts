@@ -20,7 +20,7 @@ import type { PipelinePlan } from '../../engine/contract/plan.ts'
 import type { Registry, ResultBody } from '../../engine/contract/plugins.ts'
 import { type Labels, RECORD_SAMPLES } from '../../engine/contract/samples.ts'
 import { ownerStream } from '../../engine/contract/streams.ts'
-import { Chain, type StatePage } from '../../engine/pipeline/chain.ts'
+import { Chain } from '../../engine/pipeline/chain.ts'
 import { EntryDecoder } from '../../engine/pipeline/entry-decoder.ts'
 import { Merger } from '../../engine/pipeline/merger.ts'
 import { decodeSeriesKey, encodeSeriesKey } from '../../engine/series/series-key.ts'
@@ -28,6 +28,7 @@ import type { Entry } from '../../engine/store/state-contract.ts'
 import { assert } from '../../engine/util/assert.ts'
 import { Prng } from '../../engine/util/prng.ts'
 import type { DrivenSample } from '../../operators/testing/drive.ts'
+import { StagedSave } from './staged.ts'
 
 export interface LogRecord {
   readonly partition: number
@@ -106,10 +107,8 @@ export interface RunOptions {
   readonly partsBytesMax?: number
 }
 
-interface Saved {
-  readonly meta: string
-  readonly pages: ReadonlyMap<string, StatePage>
-}
+/** Pages that a step of a checkpoint takes, at most. */
+const PAGES_A_STEP = 5
 
 /** A stream in the store: what was committed, and what retention has left of it. */
 class Stream {
@@ -161,8 +160,10 @@ class ChainSeat {
   next = 0
   readonly #options: RunOptions
   readonly #partition: number
-  readonly #pages = new Map<string, StatePage>()
-  #saved: (Saved & { readonly next: number }) | null = null
+  readonly #save = new StagedSave()
+  /** Of the checkpoint under way, and of the newest that is whole. */
+  #cutNext = 0
+  #savedNext = 0
 
   constructor(options: RunOptions, partition: number) {
     this.#options = options
@@ -185,23 +186,25 @@ class ChainSeat {
     this.frontierMs = Math.max(this.frontierMs, this.chain.logMs)
   }
 
-  save(): void {
-    this.commit()
-    const meta = this.chain.snapshot((region, index, cells) => {
-      this.#pages.set(`${region}/${index}`, { region, index, cells: cells.slice() })
-    })
-    this.#saved = { meta, pages: new Map(this.#pages), next: this.next }
+  /** A piece of a checkpoint: records are processed between pieces. */
+  save(pages: number): void {
+    if (!this.#save.isUnderway) {
+      this.commit()
+      this.#cutNext = this.next
+      this.#save.begin(this.chain)
+    }
+    if (this.#save.advance(this.chain, pages)) this.#savedNext = this.#cutNext
   }
 
   crash(): void {
     this.visible.lose()
     this.partials.lose()
     this.chain = this.#fresh()
-    this.next = this.#saved?.next ?? 0
-    this.#pages.clear()
-    if (this.#saved === null) return
-    for (const [key, page] of this.#saved.pages) this.#pages.set(key, page)
-    this.chain.restore(this.#saved.meta, this.#pages.values(), (groupId) => this.visible.groups[groupId]!)
+    this.next = this.#savedNext
+    this.#save.forget()
+    const { whole } = this.#save
+    if (whole === null) return
+    this.chain.restore(whole.meta, whole.pages.values(), (groupId) => this.visible.groups[groupId]!)
   }
 
   #fresh(): Chain {
@@ -223,8 +226,7 @@ class OwnerSeat {
   readonly #options: RunOptions
   readonly #bucket: number
   readonly #chains: readonly ChainSeat[]
-  readonly #pages = new Map<string, StatePage>()
-  #saved: Saved | null = null
+  readonly #save = new StagedSave()
 
   constructor(options: RunOptions, bucket: number, chains: readonly ChainSeat[]) {
     this.#options = options
@@ -235,9 +237,8 @@ class OwnerSeat {
 
   /** Oldest entry of a partition that a restore would need. */
   needs(partition: number): number {
-    return this.#saved === null
-      ? 0
-      : (JSON.parse(this.#saved.meta) as { needed: number[] }).needed[partition]!
+    const { whole } = this.#save
+    return whole === null ? 0 : (JSON.parse(whole.meta) as { needed: number[] }).needed[partition]!
   }
 
   poll(partition: number, countMax: number): void {
@@ -252,22 +253,22 @@ class OwnerSeat {
     this.merger.advance()
   }
 
-  save(): void {
-    this.visible.commit()
-    const meta = this.merger.snapshot((region, index, cells) => {
-      this.#pages.set(`${region}/${index}`, { region, index, cells: cells.slice() })
-    })
-    this.#saved = { meta, pages: new Map(this.#pages) }
+  /** As of a chain. */
+  save(pages: number): void {
+    if (!this.#save.isUnderway) {
+      this.visible.commit()
+      this.#save.begin(this.merger)
+    }
+    this.#save.advance(this.merger, pages)
   }
 
   crash(): void {
     this.visible.lose()
     this.merger = this.#fresh()
-    this.#pages.clear()
-    if (this.#saved !== null) {
-      for (const [key, page] of this.#saved.pages) this.#pages.set(key, page)
-      this.merger.restore(this.#saved.meta, this.#pages.values(), (groupId) => this.visible.groups[groupId]!)
-    }
+    this.#save.forget()
+    const { whole } = this.#save
+    if (whole !== null)
+      this.merger.restore(whole.meta, whole.pages.values(), (groupId) => this.visible.groups[groupId]!)
     this.#offered = this.#chains.map((_, partition) => this.merger.cursor(partition))
   }
 
@@ -326,9 +327,9 @@ export class ExchangeRun {
       if (roll < crashes) {
         if (prng.below(2) === 0) chain.crash()
         else owner.crash()
-      } else if (roll < crashes + 10) {
-        if (prng.below(2) === 0) chain.save()
-        else owner.save()
+      } else if (roll < crashes + 20) {
+        if (prng.below(2) === 0) chain.save(prng.below(PAGES_A_STEP))
+        else owner.save(prng.below(PAGES_A_STEP))
         this.retire()
       } else if (roll < 60) {
         for (let n = prng.below(4); n >= 0 && !chain.isDone; n--) chain.step()

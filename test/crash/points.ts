@@ -29,6 +29,7 @@ export const PHASES: Readonly<Record<KillPoint, Phase>> = {
   'shard-caught-up': 'run',
   'shard-reporting': 'run',
   'shard-reported': 'run',
+  'checkpoint-cut': 'run',
   'checkpoint-page': 'run',
   'checkpoint-paged': 'run',
   'checkpoint-marked': 'run',

@@ -23,9 +23,10 @@ import type {
   StateTransaction,
 } from '../../engine/store/state-contract.ts'
 import { Drive } from '../../operators/testing/drive.ts'
+import { Checkpoints } from '../../workers/checkpoints.ts'
 import { planOf, registry } from '../chain/fixtures.ts'
 
-const RING_BYTES = 1 << 16
+const RING_BYTES = 1 << 17
 const PARTITION = 0
 const SEED = Number(process.env.MILLRACE_SEED ?? 20_251_125)
 
@@ -203,10 +204,10 @@ class DyingRing extends RingProducer {
     this.isTorn = isTorn
   }
 
-  override commit(kind: number): void {
+  override commit(kind: number, wakes?: boolean): void {
     const isLast = this.frames++ === this.framesLeft
     if (isLast && this.isTorn) throw new Death('with a claim open')
-    super.commit(kind)
+    super.commit(kind, wakes)
     if (isLast) throw new Death('between two frames')
   }
 }
@@ -215,6 +216,8 @@ interface Rhythm {
   /** Records between two reports, reports between two checkpoints. */
   readonly recordsAReport: number
   readonly reportsACheckpoint: number
+  /** Pages of a checkpoint that is under way, sent after each report. */
+  readonly pagesAReport: number
   /** Of so many reports one is looked at by the committer at once, between the streams; the others later. */
   readonly commitsEveryReport: number
 }
@@ -241,11 +244,16 @@ function live(node: Node, ring: DyingRing, rhythm: Rhythm, drain: () => void, po
     return {
       chain,
       pipelineId,
+      stream: PARTITION,
+      state: chain,
+      reportedPosition: -1,
+      checkpointedPosition: state.checkpoints.get(pipelineId)?.position ?? -1,
       poisoned: (is: boolean) => {
         isPoisoned = is
       },
     }
   })
+  const checkpoints = new Checkpoints(commits, seats, rhythm.pagesAReport)
   let reports = 0
   for (const [i, record] of RECORDS.entries()) {
     const view = viewOf(record)
@@ -261,18 +269,17 @@ function live(node: Node, ring: DyingRing, rhythm: Rhythm, drain: () => void, po
     }
     const isLast = i === RECORDS.length - 1
     if (!isLast && i % rhythm.recordsAReport !== 0) continue
-    for (const { chain, pipelineId } of seats) {
-      commits.progress(pipelineId, PARTITION, chain)
+    for (const seat of seats) {
+      commits.progress(seat.pipelineId, PARTITION, seat.chain)
+      seat.reportedPosition = seat.chain.position
       // The committer may look between any two frames.
       if (reports % rhythm.commitsEveryReport === 0) drain()
     }
     reports++
-    if (!isLast && reports % rhythm.reportsACheckpoint !== 0) continue
-    for (const { chain, pipelineId } of seats) {
-      commits.checkpoint(pipelineId, PARTITION, chain)
-      drain()
-    }
+    if (isLast || reports % rhythm.reportsACheckpoint === 0) checkpoints.ask()
+    if (checkpoints.turn()) drain()
   }
+  while (checkpoints.turn()) drain()
   commits.done()
   drain()
   return ring.frames
@@ -329,15 +336,23 @@ function run(
       // workers/committer.ts: what the old ring completed is committed, the rest is forgotten, then a new ring.
       drain()
       node.collector.abandon(0, false)
-      expect(node.collector.pendingBytes, 'nothing of a dead shard is held').toBe(0)
+      expect(
+        node.collector.pendingBytes + node.collector.stagedBytes,
+        'nothing of a dead shard is held',
+      ).toBe(0)
       if (error.message.startsWith('half-way') && ++tries === poison!.tries) state.dead.add(poison!.place)
     }
   }
 }
 
 /** A successor reports elsewhere: how far a turn goes depends on what is in the ring and in the log. */
-const OTHER_RHYTHM: Rhythm = { recordsAReport: 1, reportsACheckpoint: 3, commitsEveryReport: 1 }
-const RHYTHM: Rhythm = { recordsAReport: 2, reportsACheckpoint: 2, commitsEveryReport: 1 }
+const OTHER_RHYTHM: Rhythm = {
+  recordsAReport: 1,
+  reportsACheckpoint: 3,
+  pagesAReport: 2,
+  commitsEveryReport: 1,
+}
+const RHYTHM: Rhythm = { recordsAReport: 2, reportsACheckpoint: 2, pagesAReport: 3, commitsEveryReport: 1 }
 
 describe('a shard that dies and its successor commit what one that lives commits', () => {
   const undisturbed = run([RHYTHM], [])
@@ -369,6 +384,7 @@ describe('a shard that dies and its successor commit what one that lives commits
     const rhythm = fc.record({
       recordsAReport: fc.integer({ min: 1, max: 5 }),
       reportsACheckpoint: fc.integer({ min: 1, max: 4 }),
+      pagesAReport: fc.integer({ min: 1, max: 6 }),
       commitsEveryReport: fc.integer({ min: 1, max: 4 }),
     })
     const death = fc.record({

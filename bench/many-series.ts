@@ -1,7 +1,8 @@
 /**
  * A million series, one sample each in random order, through the real Chain: tumbling windows of a minute with count, sum,
  * standard deviation, min and max. `samplesPerSecond`: adding and firing, once every series is known. `bytesPerSeries`:
- * what the process grew by for a series, all told (routes, keys, rows, output), between an empty chain and a warm one.
+ * what the process grew by for a series, all told (routes, keys, rows, output), between an empty chain and a warm one; its
+ * params say by which part of the chain.
  * `newSeriesPerSecond`: the first sight of a series, its labels decoded and its group made.
  */
 import { setFlagsFromString } from 'node:v8'
@@ -41,6 +42,8 @@ function run(series: number): readonly Figure[] {
   const collect = garbageCollector()
   // Made before the first measurement of memory: they are not the chain's.
   const random = batches(series, (prng) => prng.below(series))
+  let next = 0
+  const inOrder = batches(series, () => next++)
   const keys = Array.from({ length: series }, (_, id) =>
     encodeSeriesKey({ __name__: 'load', host: `host-${id}` }),
   )
@@ -61,14 +64,8 @@ function run(series: number): readonly Figure[] {
       },
     },
   })
-  let next = 0
   const feed = new Feed(chain)
-  const first = secondsOf(() =>
-    feed.window(
-      batches(series, () => next++),
-      START_MS,
-    ),
-  )
+  const first = secondsOf(() => feed.window(inOrder, START_MS))
   // The second window fires the first and warms up.
   feed.window(random, START_MS + SIZE_MS)
   collect()
@@ -92,14 +89,20 @@ function run(series: number): readonly Figure[] {
     seed: SEED,
   }
   const sum = `${entries}:${(checksum >>> 0).toString(16)}`
-  const figure = (name: string, value: number, unit: string): Figure => {
-    return { figure: name, value: Math.round(value), unit, params, checksum: sum }
+  const figure = (name: string, value: number, unit: string, more: Record<string, number> = {}): Figure => {
+    return { figure: name, value: Math.round(value), unit, params: { ...params, ...more }, checksum: sum }
   }
   return [
     figure('samplesPerSecond', median(rates), 'samples/s'),
     figure('newSeriesPerSecond', series / first, 'series/s'),
-    figure('bytesPerSeries', bytes / series, 'bytes'),
+    figure('bytesPerSeries', bytes / series, 'bytes', partsPerSeries(chain, series)),
   ]
+}
+
+/** Where the bytes are; what is left of the figure is room for more, one entry's table and code. */
+function partsPerSeries(chain: Chain, series: number): Record<string, number> {
+  const parts = Object.entries(chain.usedBytes())
+  return Object.fromEntries(parts.map(([part, bytes]) => [`${part}Bytes`, Math.round(bytes / series)]))
 }
 
 /** Feeds prepared batches, stamped with the next offset and one event time. */

@@ -3,6 +3,8 @@
  * outside the cells they are given. So the same code runs on threads, in a unit test, in a backtest and in simulation.
  * A plug-in is one file, one test that runs its kind's contract suite (operators/testing/), one line in the registry.
  */
+
+import type { Code } from '../util/wasm.ts'
 import type { Alert } from './alert.ts'
 import type { Fault, MillraceError } from './errors.ts'
 import type { Labels, SampleView } from './samples.ts'
@@ -50,12 +52,20 @@ export interface Accumulator {
     from: number,
   ): number
   /**
+   * WebAssembly instructions that do for one sample what `add` does, the same operations in the same order: a chain then
+   * adds ordinary samples by a loop made of them. `cell` and `value` are locals and must not change: the row's address
+   * and the value; cell k of the accumulator is at that address and `offset` + 8 k. `scratch` are float64 locals.
+   */
+  instructions?(registers: Registers): readonly Code[]
+  /**
    * True: `merge` is right only for slices that follow each other in time, so that samples of one slice that lie in
    * several partitions cannot be put together.
    */
   readonly ordered?: boolean
   /** Merges a LATER slice's cells into an earlier one's (in place). Neither may be empty. Deterministic. */
   merge(into: Float64Array, intoAt: number, later: Float64Array, laterAt: number): void
+  /** WebAssembly instructions that do what `merge` does: as `instructions`. */
+  mergeInstructions?(registers: MergeRegisters): readonly Code[]
   /**
    * A shortcut for rows made of this accumulator alone, `stride` cells apart: each of `rows` rows merged as `merge` does,
    * or copied where only the later holds samples. The same cells, bit by bit.
@@ -70,6 +80,21 @@ export interface Accumulator {
   ): void
 }
 
+export interface Registers {
+  readonly cell: number
+  readonly offset: number
+  readonly value: number
+  readonly scratch: readonly [number, number]
+}
+
+/** Two rows' addresses. */
+export interface MergeRegisters {
+  readonly into: number
+  readonly later: number
+  readonly offset: number
+  readonly scratch: readonly [number, number, number, number, number, number, number, number]
+}
+
 export interface AggregatePlugin<O = unknown> {
   readonly kind: string
   readonly summary: string
@@ -78,7 +103,23 @@ export interface AggregatePlugin<O = unknown> {
   readonly accumulators: readonly string[]
   /** The value from merged cells of the accumulator chosen; NaN where it is undefined (rate of one sample). */
   finish(options: O, accumulator: string): (cells: Float64Array, at: number) => number
+  /** A shortcut: `finish` for many rows in one loop. The same values, bit by bit. */
+  finishRows?(options: O, accumulator: string): FinishRows
 }
+
+/**
+ * hot: for each j in [from, to), into[intoAt + j] = the value of the cells that start at base + (rows[j] << strideShift).
+ */
+export type FinishRows = (
+  cells: Float64Array,
+  base: number,
+  strideShift: number,
+  rows: Int32Array,
+  from: number,
+  to: number,
+  into: Float64Array,
+  intoAt: number,
+) => void
 
 /** A window of more slices would cost more to combine than its samples are worth. */
 export const SLICES_PER_WINDOW_MAX = 4_096

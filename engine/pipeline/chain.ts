@@ -36,7 +36,7 @@ import { Judges } from './judges.ts'
 import { Partials, type PartialsState } from './partials.ts'
 import {
   isUsable,
-  newestBefore,
+  newestOf,
   Placement,
   type PlacementGround,
   placeSamples,
@@ -45,6 +45,7 @@ import {
   sliceOfBatch,
 } from './placement.ts'
 import { Router } from './routing.ts'
+import { openRowKernel, type RowKernel } from './row-kernel.ts'
 import { type RowLayout, rowLayout } from './row-layout.ts'
 import { Slices, type SlicesState } from './slices.ts'
 import {
@@ -67,9 +68,22 @@ export interface ChainOptions {
   readonly partialSink?: EntrySink
   /** First offset wanted, where the log does not start at 0. */
   readonly startOffset?: number
+  /** When the chain's rows get a kernel. It changes no entry. */
+  readonly kernel?: KernelUse
 }
 
 export type { PageSink, StatePage, TakeStatePage } from './state-regions.ts'
+
+export interface KernelUse {
+  /** Samples taken before: a chain that sees few never needs the room. */
+  readonly fromSamples: number
+  /** Smaller batches are not worth the copy. */
+  readonly batchSamplesMin: number
+  /** Rows from which on those of sliding windows have one as well. */
+  readonly foldedRowsMin?: number
+}
+
+const KERNEL_USE: KernelUse = { fromSamples: 65_536, batchSamplesMin: 32 }
 
 /** Regions of state: group ids, window cells, the judges' own from here on; at the end routes, and the groups' keys. */
 const REGION_GROUPS = 0
@@ -117,6 +131,9 @@ export class Chain {
   /** Null: groups lie in this partition whole. */
   readonly #partials: Partials | null
   readonly #watchesSilence: boolean
+  readonly #kernelUse: KernelUse
+  /** Null: not yet; false: there can be none. */
+  #kernel: RowKernel | null | false = null
   readonly #regions: StateRegions
   /** Start of the oldest window that has not fired; NaN before the first sample. */
   #nextStartMs = NaN
@@ -126,6 +143,7 @@ export class Chain {
   constructor(options: ChainOptions) {
     const { plan, registry, partition } = options
     this.position = options.startOffset ?? 0
+    this.#kernelUse = options.kernel ?? KERNEL_USE
     this.#partition = partition
     const hasExchange = plan.exchange !== undefined
     this.#layout = rowLayout(plan.aggregates, registry, hasExchange)
@@ -153,7 +171,13 @@ export class Chain {
     assert(hasExchange === (partialSink !== undefined), 'an exchange has a sink for partials', plan.name)
     this.#partials =
       partialSink === undefined ? null : new Partials(partialSink, this.#slices, this.#router, this.#clock)
-    this.#firing = new WindowFiring(this.#layout, this.#slices, plan.window, this.#judges.scoreColumns)
+    this.#firing = new WindowFiring(
+      this.#layout,
+      this.#slices,
+      plan.window,
+      this.#judges.scoreColumns,
+      options.kernel?.foldedRowsMin,
+    )
     const kinds = this.#layout.accumulators.map(({ kind }) => kind).join('+')
     this.#layoutName = `${kinds}/${this.#layout.stride}x${slots}`
     this.#regions = new StateRegions([
@@ -189,6 +213,11 @@ export class Chain {
   /** Rows of state: groups seen. */
   get groupCount(): number {
     return this.#router.rows
+  }
+
+  /** Bytes of memory in use, by part; what a detector keeps and one entry's table not among them. */
+  usedBytes(): Readonly<Record<string, number>> {
+    return { windows: this.#slices.usedBytes, ...this.#router.usedBytes() }
   }
 
   /** By group id, which is its row: the key of a group seen. A view of bytes that never change. */
@@ -321,7 +350,7 @@ export class Chain {
     const { count } = view
     const placement = this.#placement
     placement.begin(count)
-    let from = this.#addOrdinary(view)
+    let from = this.#addOrdinary(view, 0)
     while (from < count) {
       const stop = placeSamples(placement, this.#ground(), view, from)
       const to = placement.stoppedAt
@@ -329,7 +358,7 @@ export class Chain {
       if (stop === STOP_END) break
       if (stop === STOP_FIRE) this.#moveTo(view.timestampsMs[view.timestampsMsAt + to]!, view.baseOffset + to)
       else this.#routeRest(view, to)
-      from = to
+      from = this.#addOrdinary(view, to)
     }
     const late = placement.lateCount
     this.ledger.in += count
@@ -341,38 +370,50 @@ export class Chain {
   }
 
   /**
-   * The commonest case in one pass, which halves the loads: rows of one accumulator, a batch in one slice, no silence to
-   * watch, no page to keep for a checkpoint. Takes samples up to the first that is filtered, new or no number; returns how many.
+   * The commonest case in one pass: a batch in one slice, no silence to watch, and rows that have a kernel or are of one
+   * accumulator, which halves the loads. Takes samples from `from` up to the first that is filtered, new or no number; returns which.
    */
-  #addOrdinary(view: BatchView): number {
+  #addOrdinary(view: BatchView, from: number): number {
+    if (this.#watchesSilence) return from
+    const slices = this.#slices
+    // Pages are marked, or kept for a checkpoint, before their rows are written to.
+    const isWatched = slices.isSpread || slices.cells.isDraining
+    const kernel = this.#kernelFor(view.count - from)
     const { accumulators } = this.#layout
     const accumulator = accumulators[0]!
-    const slices = this.#slices
-    if (
-      accumulators.length > 1 ||
-      accumulator.addRouted === undefined ||
-      this.#watchesSilence ||
-      slices.isSpread ||
-      slices.cells.isDraining
-    )
-      return 0
+    const hasLoop = accumulators.length === 1 && accumulator.addRouted !== undefined
+    if (kernel === null && (!hasLoop || isWatched)) return from
     const slice = sliceOfBatch(this.#ground(), view)
-    if (Number.isNaN(slice)) return 0
+    if (Number.isNaN(slice)) return from
     // Routes count rows from 1.
     const base = slices.baseOf(slices.slotOf(slice)) - slices.stride
-    const taken = accumulator.addRouted(
-      slices.cells.data,
-      base,
-      this.#router.routes,
-      slices.strideShift,
-      view,
-      0,
-    )
-    if (taken === 0) return 0
+    const to =
+      kernel !== null
+        ? kernel.add(view, from, base, isWatched ? (at, count) => this.#willWrite(slice, at, count) : null)
+        : accumulator.addRouted!(slices.cells.data, base, this.#router.routes, slices.strideShift, view, from)
+    if (to === from) return from
     slices.touch(slice)
-    this.#observe(newestBefore(view, taken))
-    this.ledger.windowed += taken
-    return taken
+    this.#observe(newestOf(view, from, to))
+    this.ledger.windowed += to - from
+    return to
+  }
+
+  #willWrite(slice: number, at: Int32Array, count: number): void {
+    if (count === 0) return
+    this.#slices.touch(slice)
+    this.#slices.willWriteRows(at, count)
+  }
+
+  #kernelFor(samples: number): RowKernel | null {
+    if (this.#kernel === null && this.ledger.in >= this.#kernelUse.fromSamples) {
+      const kernel = openRowKernel(this.#layout)
+      if (kernel !== null) {
+        this.#slices.cells.moveTo((cells, length) => kernel.growCells(cells, length))
+        this.#router.moveRoutes((routes, length) => kernel.growRoutes(routes, length))
+      }
+      this.#kernel = kernel ?? false
+    }
+    return this.#kernel !== false && samples >= this.#kernelUse.batchSamplesMin ? this.#kernel : null
   }
 
   #ground(): PlacementGround {
@@ -488,11 +529,11 @@ export class Chain {
       this.#partials.send(this.#grid.sliceOf(startMs), this.#grid.sliceOf(endMs), startMs, causeOffset)
       return
     }
-    firing.fill(startMs, this.#router.order())
-    if (firing.rowCount === 0) return
-    for (let j = 0; j < firing.rowCount; j++) firing.groupIds[j] = this.#router.groupIdOf(firing.rows[j]!)
-    this.#judges.judge(firing, firing.rows, endMs)
-    this.#writer.results(firing, startMs, endMs, causeOffset)
+    firing.begin(startMs, this.#router.order())
+    while (firing.next(this.#router.groupIds.data)) {
+      this.#judges.judge(firing, firing.rows, endMs)
+      this.#writer.results(firing, startMs, endMs, causeOffset)
+    }
     this.#judges.flush(causeOffset)
   }
 }

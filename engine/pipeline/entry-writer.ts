@@ -50,6 +50,14 @@ export interface PartialRows {
   readonly groupIds: Float64Array
 }
 
+/** Rows of a fired window in one entry. */
+export function rowsAnEntry(columnCount: number): number {
+  const rowBytes = columnCount * CELL_BYTES + GROUP_ID_BYTES
+  const rows = Math.floor((ENTRY_BYTES_MAX - RESULTS_HEADER_BYTES) / rowBytes)
+  assert(rows > 0, 'a row fits an entry', columnCount)
+  return rows
+}
+
 export class EntryWriter {
   readonly #sink: EntrySink
   #bytes: Uint8Array = new Uint8Array(0)
@@ -63,8 +71,7 @@ export class EntryWriter {
 
   results(table: ResultTable, startMs: number, endMs: number, causeOffset: number): void {
     const rowBytes = table.columnCount * CELL_BYTES + GROUP_ID_BYTES
-    const rowsMax = Math.floor((ENTRY_BYTES_MAX - RESULTS_HEADER_BYTES) / rowBytes)
-    assert(rowsMax > 0, 'a row fits an entry', table.columnCount)
+    const rowsMax = rowsAnEntry(table.columnCount)
     for (let from = 0; from < table.rowCount; from += rowsMax) {
       const rows = Math.min(rowsMax, table.rowCount - from)
       const length = RESULTS_HEADER_BYTES + rows * rowBytes

@@ -18,6 +18,7 @@ interface Judge {
   readonly cells: Cells
   /** Index of the aggregate judged; -1: silence. */
   readonly column: number
+  readonly queue: QueuedTransition[]
 }
 
 interface QueuedTransition extends AlertTransition {
@@ -44,7 +45,8 @@ export class Judges {
   readonly regions: readonly Cells[]
   /** Log time of each row's newest arrival: two records of the same log time count as one arrival. */
   readonly #arrivals: Cells = new Cells('arrivals')
-  readonly #queue: QueuedTransition[] = []
+  /** Of silences, as they come. Each value detector has its own: a window is judged in parts, its alerts are not to show that. */
+  readonly #silenceQueue: QueuedTransition[] = []
   /** Log time at which some group may count as silent; Infinity: none. */
   silenceDeadlineMs = Infinity
 
@@ -66,16 +68,17 @@ export class Judges {
         'a value detector judges an aggregate',
         detectorPlan.name,
       )
+      const queue = column < 0 ? this.#silenceQueue : []
       const stage = new DetectionStage({
         plan: detectorPlan,
         detector,
         cells,
         emit: (row, transition) => {
-          this.#queue.push({ ...transition, judge: detectorPlan, row })
+          queue.push({ ...transition, judge: detectorPlan, row })
         },
       })
       const judges = column < 0 ? this.#silences : this.#values
-      judges.push({ plan: detectorPlan, stage, cells, column })
+      judges.push({ plan: detectorPlan, stage, cells, column, queue })
       regions.push(cells)
     }
     this.regions = regions
@@ -95,7 +98,10 @@ export class Judges {
     if (this.watchesSilence) this.#arrivals.ensure(rows)
   }
 
-  /** Judges a fired window's rows in their order and fills the score columns, which follow the aggregates. */
+  /**
+   * Judges some of a fired window's rows in their order and fills the score columns, which follow the aggregates. All parts
+   * of a window come before the next `flush`, which then gives alerts by detector, then by row.
+   */
   judge(table: ResultTable, rows: Int32Array, endMs: number): void {
     const { cells, capacity, rowCount } = table
     let scoreAt = (table.columnCount - this.scoreColumns) * capacity
@@ -139,9 +145,13 @@ export class Judges {
 
   /** Queued transitions become entries. */
   flush(causeOffset: number): void {
-    if (this.#queue.length === 0) return
-    for (const transition of this.#queue) this.#writer.alert(this.#alertOf(transition), causeOffset)
-    this.#queue.length = 0
+    if (this.#silenceQueue.length > 0) this.#flushQueue(this.#silenceQueue, causeOffset)
+    for (const { queue } of this.#values) if (queue.length > 0) this.#flushQueue(queue, causeOffset)
+  }
+
+  #flushQueue(queue: QueuedTransition[], causeOffset: number): void {
+    for (const transition of queue) this.#writer.alert(this.#alertOf(transition), causeOffset)
+    queue.length = 0
   }
 
   #alertOf(transition: QueuedTransition): Alert {

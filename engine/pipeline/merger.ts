@@ -572,11 +572,11 @@ export class Merger {
     for (let slice = grid.sliceOf(startMs); slice < grid.sliceOf(endMs); slice++) {
       for (const part of this.#parts.takeDue(slice, startMs)) this.#merge(part)
     }
-    firing.fill(startMs, this.#router.order())
-    if (firing.rowCount === 0) return
-    for (let j = 0; j < firing.rowCount; j++) firing.groupIds[j] = this.#router.groupIdOf(firing.rows[j]!)
-    this.#judges.judge(firing, firing.rows, endMs)
-    this.#writer.results(firing, startMs, endMs, this.#logMs)
+    firing.begin(startMs, this.#router.order())
+    while (firing.next(this.#router.groupIds.data)) {
+      this.#judges.judge(firing, firing.rows, endMs)
+      this.#writer.results(firing, startMs, endMs, this.#logMs)
+    }
     this.#judges.flush(this.#logMs)
   }
 

@@ -173,13 +173,13 @@ function routeOf(routes: Int32Array, view: SampleView, i: number): number {
   return id >>> 0 < routes.length ? routes[id]! : ROUTE_UNKNOWN
 }
 
-/** hot: newest event time among the samples before `to`, none of them skipped. */
-export function newestBefore(view: BoundedSampleView, to: number): number {
-  if (to === view.count) return view.maxTimestampMs
+/** hot: newest event time among the samples [from, to), none of them skipped. */
+export function newestOf(view: BoundedSampleView, from: number, to: number): number {
+  if (to - from === view.count) return view.maxTimestampMs
   const timestampsMs = view.timestampsMs
   const timesAt = view.timestampsMsAt
   let newestMs = -Infinity
-  for (let i = 0; i < to; i++) {
+  for (let i = from; i < to; i++) {
     const timeMs = timestampsMs[timesAt + i]!
     if (timeMs > newestMs) newestMs = timeMs
   }

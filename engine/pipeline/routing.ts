@@ -6,7 +6,7 @@
 import type { PipelinePlan } from '../contract/plan.ts'
 import type { Labels } from '../contract/samples.ts'
 import { KeyTable } from '../series/key-table.ts'
-import { decodeSeriesKey, groupKey } from '../series/series-key.ts'
+import { decodeSeriesKey, groupKeyBytes, type LabelBytes, labelBytes } from '../series/series-key.ts'
 import { Cells } from '../state/cells.ts'
 import { assert } from '../util/assert.ts'
 import { KeyPages } from './key-pages.ts'
@@ -27,11 +27,15 @@ export interface RouterOptions {
   readonly announce: (groupId: number, key: Uint8Array) => void
 }
 
+/** A larger array that starts with the same routes; what is new is zero. */
+export type GrowRoutes = (routes: Int32Array, length: number) => Int32Array
+
 export class Router {
-  readonly #groupBy: readonly string[] | null
+  /** Null: by all labels. */
+  readonly #groupBy: LabelBytes | null
   readonly #matches: (labels: Labels) => boolean
-  /** Neither filter nor group looks at labels: a series' own key is its group's. */
-  readonly #isPlain: boolean
+  /** Only a filter has to see labels as text. */
+  readonly #isFiltered: boolean
   readonly #keyOf: (seriesId: number) => Uint8Array
   readonly #announce: (groupId: number, key: Uint8Array) => void
   /** Route of a series id. Replaced when it grows. */
@@ -45,13 +49,36 @@ export class Router {
   /** The keys as state, beside `groupIds`. */
   readonly keyPages = new KeyPages(this.#keys)
   #order: Int32Array = new Int32Array(0)
+  #growRoutes: GrowRoutes = copyOf
 
   constructor(options: RouterOptions) {
-    this.#groupBy = options.plan.groupBy
-    this.#matches = labelTest(options.plan.where)
-    this.#isPlain = options.plan.groupBy === null && options.plan.where.length === 0
+    const { groupBy, where } = options.plan
+    this.#groupBy = groupBy === null ? null : labelBytes(groupBy)
+    this.#matches = labelTest(where)
+    this.#isFiltered = where.length > 0
     this.#keyOf = options.keyOf
     this.#announce = options.announce
+  }
+
+  /** Routes lie where `grow` says from now on. */
+  moveRoutes(grow: GrowRoutes): void {
+    this.#growRoutes = grow
+    this.routes = grow(this.routes, this.routes.length)
+  }
+
+  /** Bytes in use, by part. */
+  usedBytes(): {
+    readonly routes: number
+    readonly keys: number
+    readonly groupIds: number
+    readonly order: number
+  } {
+    return {
+      routes: this.routes.byteLength,
+      keys: this.#keys.usedBytes,
+      groupIds: this.rows * this.groupIds.data.BYTES_PER_ELEMENT,
+      order: this.#order.byteLength,
+    }
   }
 
   /** Decides the route of a series. */
@@ -67,10 +94,8 @@ export class Router {
   }
 
   #decide(key: Uint8Array): number {
-    if (this.#isPlain) return this.rowOf(key) + 1
-    const labels = decodeSeriesKey(key)
-    if (!this.#matches(labels)) return ROUTE_FILTERED
-    return this.rowOf(this.#groupBy === null ? key : groupKey(labels, this.#groupBy)) + 1
+    if (this.#isFiltered && !this.#matches(decodeSeriesKey(key))) return ROUTE_FILTERED
+    return this.rowOf(this.#groupBy === null ? key : groupKeyBytes(key, this.#groupBy)) + 1
   }
 
   get rows(): number {
@@ -124,16 +149,14 @@ export class Router {
     this.groupIds.ensure(this.rows)
     this.groupIds.mark(row)
     this.groupIds.data[row] = row + 1
-    this.#announce(row, key)
+    this.#announce(row, this.#keys.keyOf(row))
     return row
   }
 
   #grow(length: number): void {
     let capacity = this.routes.length
     while (capacity < length) capacity *= 2
-    const routes = new Int32Array(capacity)
-    routes.set(this.routes)
-    this.routes = routes
+    this.routes = this.#growRoutes(this.routes, capacity)
   }
 
   #mergeOrder(): Int32Array {
@@ -151,4 +174,10 @@ export class Router {
     }
     return merged
   }
+}
+
+function copyOf(routes: Int32Array, length: number): Int32Array {
+  const copy = new Int32Array(length)
+  copy.set(routes)
+  return copy
 }

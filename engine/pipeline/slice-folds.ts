@@ -15,6 +15,7 @@
  * with its flips at fixed places in time instead of at whatever the queue held.
  */
 import { assert } from '../util/assert.ts'
+import { type MergeKernel, openMergeKernel } from './merge-kernel.ts'
 import type { RowLayout } from './row-layout.ts'
 import type { Slices } from './slices.ts'
 
@@ -22,30 +23,41 @@ import type { Slices } from './slices.ts'
 export const FOLDED_SLICES_MIN = 4
 const NONE = Infinity
 
+/** Groups from which on their rows have a kernel. */
+const KERNEL_ROWS_MIN = 256
+
 export class SliceFolds {
   readonly #layout: RowLayout
   readonly #slices: Slices
   /** Slices a window. */
   readonly #span: number
+  readonly #kernelRowsMin: number
+  /** Null: JavaScript merges. */
+  #kernel: MergeKernel | null = null
   #rowCapacity = 0
-  /** Cell of row r of the fold of slices [i, end of block): (i modulo span) · rowCapacity · stride + r · stride. */
-  #suffixes: Float64Array = new Float64Array(0)
+  /**
+   * Places of rowCapacity · stride cells each, row r at r · stride:
+   *   0 … span − 1   the fold of slices [i, end of block), at i modulo span
+   *   span           the prefix: the fold of slices [suffixEnd, prefixEnd)
+   *   span + 1       the window asked for
+   *   span + 2       a slice that is about to be merged
+   */
+  cells: Float64Array = new Float64Array(0)
+  /** Cell of row 0 of the window asked for. */
+  base = 0
   /** Oldest slice that has a suffix, and the end of its block; NONE: there are none. */
   #suffixFrom = NONE
   #suffixEnd = NONE
-  /** Fold of slices [suffixEnd, prefixEnd). */
-  #prefix: Float64Array = new Float64Array(0)
   #prefixEnd = NONE
-  /** The window asked for. */
-  cells: Float64Array = new Float64Array(0)
 
-  constructor(layout: RowLayout, slices: Slices, span: number) {
+  constructor(layout: RowLayout, slices: Slices, span: number, kernelRowsMin = KERNEL_ROWS_MIN) {
     this.#layout = layout
     this.#slices = slices
     this.#span = span
+    this.#kernelRowsMin = kernelRowsMin
   }
 
-  /** Leaves the fold of slices [first, first + span) in `cells`, row r at r · stride. */
+  /** Leaves the fold of slices [first, first + span) in `cells` from `base` on. */
   fold(first: number): void {
     const slices = this.#slices
     assert(first >= slices.floorSlice, 'windows fire in order', first, slices.floorSlice)
@@ -57,23 +69,39 @@ export class SliceFolds {
     this.#extendPrefix(first + this.#span)
     const length = slices.rows * slices.stride
     const from = this.#suffixAt(first)
-    this.cells.set(this.#suffixes.subarray(from, from + length))
-    mergeRows(this.#layout, slices.rows, this.cells, 0, this.#prefix, 0)
+    this.cells.copyWithin(this.base, from, from + length)
+    this.#merge(this.base, this.#placeAt(this.#span))
   }
 
   #allocate(): void {
-    const { rowCapacity, stride } = this.#slices
+    const { rowCapacity } = this.#slices
     this.#rowCapacity = rowCapacity
-    this.#suffixes = new Float64Array(this.#span * rowCapacity * stride)
-    this.#prefix = new Float64Array(rowCapacity * stride)
-    this.cells = new Float64Array(rowCapacity * stride)
+    const cellCount = this.#placeAt(this.#span + 3)
+    this.#kernel = rowCapacity < this.#kernelRowsMin ? null : openMergeKernel(this.#layout, cellCount)
+    this.cells = this.#kernel?.cells ?? new Float64Array(cellCount)
+    this.base = this.#placeAt(this.#span + 1)
     this.#suffixFrom = NONE
     this.#suffixEnd = NONE
   }
 
-  #suffixAt(slice: number): number {
-    const index = slice - Math.floor(slice / this.#span) * this.#span
+  #placeAt(index: number): number {
     return index * this.#rowCapacity * this.#slices.stride
+  }
+
+  #suffixAt(slice: number): number {
+    return this.#placeAt(slice - Math.floor(slice / this.#span) * this.#span)
+  }
+
+  #merge(into: number, later: number): void {
+    const { rows } = this.#slices
+    if (this.#kernel !== null) this.#kernel.merge(into, later, rows)
+    else mergeRows(this.#layout, rows, this.cells, into, this.cells, later)
+  }
+
+  #copySlice(slice: number, to: number): void {
+    const slices = this.#slices
+    const from = slices.baseOf(slices.slotOf(slice))
+    this.cells.set(slices.cells.data.subarray(from, from + slices.rows * slices.stride), to)
   }
 
   /** Folds the block of `first` from its end down to `first`. */
@@ -83,13 +111,9 @@ export class SliceFolds {
     const end = (Math.floor(first / this.#span) + 1) * this.#span
     for (let slice = end - 1; slice >= first; slice--) {
       const at = this.#suffixAt(slice)
-      if (slices.isLive(slice)) {
-        const from = slices.baseOf(slices.slotOf(slice))
-        this.#suffixes.set(slices.cells.data.subarray(from, from + length), at)
-      } else this.#suffixes.fill(0, at, at + length)
-      if (slice + 1 < end) {
-        mergeRows(this.#layout, slices.rows, this.#suffixes, at, this.#suffixes, this.#suffixAt(slice + 1))
-      }
+      if (slices.isLive(slice)) this.#copySlice(slice, at)
+      else this.cells.fill(0, at, at + length)
+      if (slice + 1 < end) this.#merge(at, this.#suffixAt(slice + 1))
     }
     this.#suffixFrom = first
     this.#suffixEnd = end
@@ -97,7 +121,7 @@ export class SliceFolds {
   }
 
   #clearPrefix(): void {
-    this.#prefix.fill(0)
+    this.cells.fill(0, this.#placeAt(this.#span), this.#placeAt(this.#span + 1))
     this.#prefixEnd = this.#suffixEnd
   }
 
@@ -105,8 +129,10 @@ export class SliceFolds {
     const slices = this.#slices
     for (let slice = this.#prefixEnd; slice < end; slice++) {
       if (!slices.isLive(slice)) continue
-      const from = slices.baseOf(slices.slotOf(slice))
-      mergeRows(this.#layout, slices.rows, this.#prefix, 0, slices.cells.data, from)
+      // A kernel merges what lies in its memory.
+      const sliceAt = this.#placeAt(this.#span + 2)
+      this.#copySlice(slice, sliceAt)
+      this.#merge(this.#placeAt(this.#span), sliceAt)
     }
     if (end > this.#prefixEnd) this.#prefixEnd = end
   }

@@ -71,6 +71,11 @@ export class Slices implements RestorableRegion {
     this.rows = rows
   }
 
+  /** Bytes of the rows in use, in all slots. */
+  get usedBytes(): number {
+    return this.slots * this.rows * this.stride * this.cells.data.BYTES_PER_ELEMENT
+  }
+
   /** Slices are so large that samples of random rows miss the cache: what is done once a sample costs little there. */
   get isSpread(): boolean {
     return this.rows << this.strideShift >= SPREAD_CELLS_MIN

@@ -23,6 +23,12 @@ export class KeyTable {
   /** Number + 1 by hash, FREE: none. A power of two, at most half full. */
   #slots = new Int32Array(128)
 
+  /** What the table holds, room for more keys not counted. */
+  get usedBytes(): number {
+    const perKey = this.#ends.BYTES_PER_ELEMENT + this.#hashes.BYTES_PER_ELEMENT
+    return this.#startOf(this.size) + this.size * perKey + this.#slots.byteLength
+  }
+
   /** The key's number, or KEY_UNKNOWN. */
   find(key: Uint8Array): number {
     return this.#find(key, hashBytes(key, SEED))

@@ -1,7 +1,15 @@
 import fc from 'fast-check'
 import { describe, expect, it, test } from 'vitest'
 import { compareBytes } from '../util/bytes.ts'
-import { decodeSeriesKey, encodeSeriesKey, groupKey, partitionOf, seriesText } from './series-key.ts'
+import {
+  decodeSeriesKey,
+  encodeSeriesKey,
+  groupKey,
+  groupKeyBytes,
+  labelBytes,
+  partitionOf,
+  seriesText,
+} from './series-key.ts'
 
 const text = fc.string({ unit: 'grapheme', maxLength: 8 })
 const labelSets = fc.dictionary(
@@ -61,6 +69,25 @@ describe('group key', () => {
     expect(groupKey(labels, ['core', 'host'])).toEqual(groupKey(labels, ['host', 'core']))
     expect(groupKey(labels, ['__name__'])).toEqual(encodeSeriesKey({ __name__: 'cpu' }))
     expect(groupKey(labels, [])).toHaveLength(0)
+  })
+
+  it('is the same from the bytes of a series’ key as from its labels', () => {
+    const named = fc.tuple(labelSets, fc.boolean(), text).map(([labels, isNamed, name]) => {
+      return isNamed ? { ...labels, __name__: name } : labels
+    })
+    fc.assert(
+      fc.property(named, fc.array(text), fc.nat(), (labels, others, mask) => {
+        const own = Object.keys(labels).filter((_, i) => (mask & (1 << i)) !== 0)
+        for (const groupBy of [own, others, [...others, '__name__', ...own]]) {
+          const wanted = Buffer.from(groupKey(labels, groupBy)).toString('hex')
+          const key = groupKeyBytes(encodeSeriesKey(labels), labelBytes(groupBy))
+          expect(Buffer.from(key).toString('hex')).toBe(wanted)
+        }
+      }),
+    )
+    const long = { host: 'x'.repeat(3_000), rack: 'é' }
+    const key = groupKeyBytes(encodeSeriesKey(long), labelBytes(['rack', 'host']))
+    expect(decodeSeriesKey(key)).toEqual(long)
   })
 
   it('without a grouping is the series key', () => {

@@ -75,6 +75,48 @@ export function groupKey(labels: Labels, groupBy: readonly string[] | null): Uin
   return encodeSeriesKey(Object.fromEntries(present.map((label) => [label, labels[label]!])))
 }
 
+/**
+ * `groupKey` from the bytes of a series' key: without a string or an array a series, which a million new ones would leave
+ * behind as garbage. `groupBy` is encoded once, by `labelBytes`. The key is valid until the next call.
+ */
+export function groupKeyBytes(key: Uint8Array, groupBy: LabelBytes): Uint8Array {
+  if (key.length > scratch.length) scratch = Buffer.alloc(key.length * 2)
+  const into = scratch
+  let end = 0
+  while (end < key.length && key[end] !== LABEL_MARK) end++
+  let length = 0
+  if (groupBy.hasName) for (; length < end; length++) into[length] = key[length]!
+  while (end < key.length) {
+    const from = end++
+    while (end < key.length && key[end] !== VALUE_MARK) end++
+    const isWanted = isAmong(key, from + 1, end, groupBy.labels)
+    while (end < key.length && key[end] !== LABEL_MARK) end++
+    if (isWanted) for (let i = from; i < end; i++) into[length++] = key[i]!
+  }
+  return into.subarray(0, length)
+}
+
+export interface LabelBytes {
+  readonly hasName: boolean
+  readonly labels: readonly Uint8Array[]
+}
+
+export function labelBytes(groupBy: readonly string[]): LabelBytes {
+  const labels = groupBy.filter((label) => label !== NAME_LABEL).map((label) => encoder.encode(label))
+  return { hasName: groupBy.includes(NAME_LABEL), labels }
+}
+
+function isAmong(key: Uint8Array, from: number, to: number, labels: readonly Uint8Array[]): boolean {
+  for (let k = 0; k < labels.length; k++) {
+    const label = labels[k]!
+    if (label.length !== to - from) continue
+    let i = 0
+    while (i < label.length && label[i] === key[from + i]) i++
+    if (i === label.length) return true
+  }
+  return false
+}
+
 /** The partition of a series: by key bytes, never by id, so that it is the same on every node and after every restart. */
 export function partitionOf(
   labels: Labels,

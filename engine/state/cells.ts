@@ -14,6 +14,9 @@ export const PAGE_CELLS_SHIFT = 9
 export const PAGE_CELLS = 1 << PAGE_CELLS_SHIFT
 export const PAGE_BYTES = PAGE_CELLS * 8
 
+/** A larger array that starts with the same cells; what is new is zero. */
+export type GrowCells = (cells: Float64Array, length: number) => Float64Array
+
 /** Takes a page; the cells are valid during the call only. False: not now, it stays owed. */
 export type TakePage = (index: number, cells: Float64Array) => boolean
 
@@ -41,8 +44,16 @@ export class Cells implements StateRegion {
   #next = 0
   readonly #copies: Float64Array[] = []
 
+  #grow: GrowCells = copyOf
+
   constructor(name: string) {
     this.name = name
+  }
+
+  /** Cells lie where `grow` says from now on. */
+  moveTo(grow: GrowCells): void {
+    this.#grow = grow
+    this.data = grow(this.data, this.data.length)
   }
 
   /** Room for `length` cells; what is new is zero. */
@@ -50,8 +61,7 @@ export class Cells implements StateRegion {
     if (length <= this.data.length) return
     let capacity = this.data.length
     while (capacity < length) capacity *= 2
-    const data = new Float64Array(capacity)
-    data.set(this.data)
+    const data = this.#grow(this.data, capacity)
     const dirty = new Uint8Array(capacity >> PAGE_CELLS_SHIFT)
     dirty.set(this.dirty)
     this.data = data
@@ -177,4 +187,10 @@ const spare: Float64Array[] = []
 
 function giveBack(cells: Float64Array): void {
   if (spare.length < SPARE_PAGES_MAX) spare.push(cells)
+}
+
+function copyOf(cells: Float64Array, length: number): Float64Array {
+  const copy = new Float64Array(length)
+  copy.set(cells)
+  return copy
 }

@@ -2,6 +2,7 @@
 import { noOptions } from '../../engine/config/options.ts'
 import { type Aggregate, DEFINITION } from '../../engine/contract/definition.ts'
 import type { AggregatePlugin } from '../../engine/contract/plugins.ts'
+import { cellRows } from './accumulators/finish-rows.ts'
 import { MOMENTS } from './accumulators/moments.ts'
 import { RATE } from './accumulators/rate.ts'
 import { TALLY } from './accumulators/tally.ts'
@@ -20,4 +21,5 @@ export const countPlugin: AggregatePlugin<Record<never, never>> = {
   options: noOptions,
   accumulators: [TALLY, MOMENTS, RATE],
   finish: () => (cells, at) => cells[at]!,
+  finishRows: () => cellRows(0),
 }

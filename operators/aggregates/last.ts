@@ -2,6 +2,7 @@
 import { noOptions } from '../../engine/config/options.ts'
 import { type Aggregate, DEFINITION } from '../../engine/contract/definition.ts'
 import type { AggregatePlugin } from '../../engine/contract/plugins.ts'
+import { cellRows } from './accumulators/finish-rows.ts'
 import { LAST, LAST_CELLS } from './accumulators/last.ts'
 
 /** Newest value by event time.
@@ -18,4 +19,5 @@ export const lastPlugin: AggregatePlugin<Record<never, never>> = {
   options: noOptions,
   accumulators: [LAST],
   finish: () => (cells, at) => cells[at + LAST_CELLS.value]!,
+  finishRows: () => cellRows(LAST_CELLS.value),
 }

@@ -2,6 +2,7 @@
 import { noOptions } from '../../engine/config/options.ts'
 import { type Aggregate, DEFINITION } from '../../engine/contract/definition.ts'
 import type { AggregatePlugin } from '../../engine/contract/plugins.ts'
+import { cellRows } from './accumulators/finish-rows.ts'
 import { MOMENTS, MOMENTS_CELLS } from './accumulators/moments.ts'
 
 /** Largest value.
@@ -18,4 +19,5 @@ export const maxPlugin: AggregatePlugin<Record<never, never>> = {
   options: noOptions,
   accumulators: [MOMENTS],
   finish: () => (cells, at) => cells[at + MOMENTS_CELLS.max]!,
+  finishRows: () => cellRows(MOMENTS_CELLS.max),
 }

@@ -4,7 +4,7 @@
  */
 import { type OptionInputOf, type OptionsOf, oneOf, optionSpec } from '../../engine/config/options.ts'
 import { type Aggregate, DEFINITION } from '../../engine/contract/definition.ts'
-import type { AggregatePlugin } from '../../engine/contract/plugins.ts'
+import type { AggregatePlugin, FinishRows } from '../../engine/contract/plugins.ts'
 import { MOMENTS, MOMENTS_CELLS, squaredDeviations } from './accumulators/moments.ts'
 
 const options = optionSpec({
@@ -30,6 +30,7 @@ export const standardDeviationPlugin: AggregatePlugin<OptionsOf<typeof options>>
   options,
   accumulators: [MOMENTS],
   finish: ({ of }) => (of === 'sample' ? ofSample : ofPopulation),
+  finishRows: ({ of }) => (of === 'sample' ? ofSampleRows : ofPopulationRows),
 }
 
 function ofPopulation(cells: Float64Array, at: number): number {
@@ -39,4 +40,14 @@ function ofPopulation(cells: Float64Array, at: number): number {
 function ofSample(cells: Float64Array, at: number): number {
   const count = cells[at + MOMENTS_CELLS.count]!
   return count < 2 ? NaN : Math.sqrt(squaredDeviations(cells, at) / (count - 1))
+}
+
+/** hot */
+const ofPopulationRows: FinishRows = (cells, base, strideShift, rows, from, to, into, intoAt) => {
+  for (let j = from; j < to; j++) into[intoAt + j] = ofPopulation(cells, base + (rows[j]! << strideShift))
+}
+
+/** hot */
+const ofSampleRows: FinishRows = (cells, base, strideShift, rows, from, to, into, intoAt) => {
+  for (let j = from; j < to; j++) into[intoAt + j] = ofSample(cells, base + (rows[j]! << strideShift))
 }

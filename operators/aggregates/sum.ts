@@ -2,6 +2,7 @@
 import { noOptions } from '../../engine/config/options.ts'
 import { type Aggregate, DEFINITION } from '../../engine/contract/definition.ts'
 import type { AggregatePlugin } from '../../engine/contract/plugins.ts'
+import { cellRows } from './accumulators/finish-rows.ts'
 import { MOMENTS, MOMENTS_CELLS } from './accumulators/moments.ts'
 import { TALLY } from './accumulators/tally.ts'
 
@@ -19,4 +20,5 @@ export const sumPlugin: AggregatePlugin<Record<never, never>> = {
   options: noOptions,
   accumulators: [TALLY, MOMENTS],
   finish: () => (cells, at) => cells[at + MOMENTS_CELLS.sum]!,
+  finishRows: () => cellRows(MOMENTS_CELLS.sum),
 }

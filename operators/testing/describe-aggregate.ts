@@ -6,6 +6,8 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Accumulator, AggregatePlugin } from '../../engine/contract/plugins.ts'
 import type { SampleView } from '../../engine/contract/samples.ts'
+import { openMergeKernel } from '../../engine/pipeline/merge-kernel.ts'
+import { openRowKernel } from '../../engine/pipeline/row-kernel.ts'
 
 export interface Observed {
   readonly timestampMs: number
@@ -194,6 +196,87 @@ export function describeAggregate<O>(contract: AggregateContract<O>): void {
         })
       }
 
+      if (accumulator.instructions !== undefined) {
+        const strideShift = 32 - Math.clz32(2 * accumulator.width - 1)
+        const stride = 1 << strideShift
+        const lanes = [0, accumulator.width]
+        const kernel = openRowKernel({ accumulators: [accumulator, accumulator], lanes, stride, columns: [] })
+        const routes = kernel?.growRoutes(Int32Array.of(1, 2, -1, 0), 4)
+
+        it('gives the same cells by its instructions, at any lane, up to the first sample that is not ordinary', () => {
+          expect(kernel).not.toBeNull()
+          expect(routes).toEqual(Int32Array.of(1, 2, -1, 0))
+          fc.assert(
+            fc.property(
+              slicesArbitrary,
+              fc.constantFrom(NaN, Infinity, -Infinity),
+              fc.boolean(),
+              (slices, odd, isPlaced) => {
+                const samples = [
+                  ...slices.flat(),
+                  ...[-0, 5e-324, 0].map((value) => ({ timestampMs: 0, value })),
+                ]
+                const at = Int32Array.from(samples, (_, i) => (i % 2) * stride)
+                const plain = new Float64Array(2 * stride)
+                for (const lane of lanes) accumulator.add(plain, lane, at, viewOf(samples), 0, samples.length)
+                const end = { timestampMs: 0, value: 1 }
+                for (const [value, seriesId] of [
+                  [odd, 0],
+                  [1, 2],
+                  [1, 3],
+                  [1, 4],
+                  [1, -1],
+                ] as const) {
+                  const view = viewOf([end, ...samples, { ...end, value }, end])
+                  samples.forEach((_, i) => {
+                    view.seriesIds[i + 1] = i % 2
+                  })
+                  view.seriesIds[samples.length + 1] = seriesId
+                  const cells = kernel!.growCells(new Float64Array(2 * stride), 2 * stride)
+                  expect(kernel!.add(view, 1, -stride, isPlaced ? () => {} : null)).toBe(samples.length + 1)
+                  expect(cells).toEqual(plain)
+                }
+              },
+            ),
+          )
+        })
+      }
+
+      if (accumulator.mergeInstructions !== undefined) {
+        const stride = 1 << (32 - Math.clz32(2 * accumulator.width - 1))
+        const lanes = [0, accumulator.width]
+        const kernel = openMergeKernel(
+          { accumulators: [accumulator, accumulator], lanes, stride, columns: [] },
+          8 * stride,
+        )
+
+        it('merges the same cells by its instructions, at any lane, and copies where only the later holds samples', () => {
+          expect(kernel).not.toBeNull()
+          fc.assert(
+            fc.property(
+              fc.array(fc.tuple(slicesArbitrary, slicesArbitrary, fc.nat(3)), { maxLength: 4 }),
+              (rows) => {
+                const cells = kernel!.cells.fill(0)
+                const expected = new Float64Array(rows.length * stride)
+                rows.forEach(([older, newer, holds], row) => {
+                  for (const lane of lanes) {
+                    const at = row * stride + lane
+                    const into = (holds & 1) === 0 ? cellsOf(accumulator, []) : merged(older)
+                    const later = (holds & 2) === 0 ? cellsOf(accumulator, []) : merged(newer)
+                    cells.set(into, at)
+                    cells.set(later, 4 * stride + at)
+                    if (holds === 3) accumulator.merge(into, 0, later, 0)
+                    expected.set(holds === 2 ? later : into, at)
+                  }
+                })
+                kernel!.merge(0, 4 * stride, rows.length)
+                expect(cells.slice(0, rows.length * stride)).toEqual(expected)
+              },
+            ),
+          )
+        })
+      }
+
       if (accumulator.mergeRows !== undefined) {
         it('merges rows as it merges one, and copies where only the later holds samples', () => {
           fc.assert(
@@ -214,6 +297,31 @@ export function describeAggregate<O>(contract: AggregateContract<O>): void {
               accumulator.mergeRows?.(into, stride, later, stride - 1, rows.length, stride)
               expect(into).toEqual(expected)
             }),
+          )
+        })
+      }
+
+      const { finishRows } = plugin
+      if (finishRows !== undefined) {
+        it('finishes many rows as it finishes one', () => {
+          fc.assert(
+            fc.property(
+              fc.array(slicesArbitrary, { minLength: 1, maxLength: 6 }),
+              fc.nat(1),
+              (parts, lane) => {
+                const strideShift = 32 - Math.clz32(accumulator.width + lane - 1)
+                const cells = new Float64Array((parts.length + 1) << strideShift).fill(7)
+                const rows = Int32Array.from(parts, (_, row) => parts.length - row)
+                parts.forEach((slices, row) => {
+                  cells.set(merged(slices), (rows[row]! << strideShift) + lane)
+                })
+                const wanted = Array.from(rows, (row) => finish(cells, (row << strideShift) + lane))
+                const into = new Float64Array(parts.length + 3).fill(8)
+                finishRows(options, kind)(cells, lane, strideShift, rows, 0, 1, into, 2)
+                finishRows(options, kind)(cells, lane, strideShift, rows, 1, parts.length, into, 2)
+                expect([...into]).toEqual([8, 8, ...wanted, 8])
+              },
+            ),
           )
         })
       }

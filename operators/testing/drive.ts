@@ -17,7 +17,7 @@ import {
   RECORD_SAMPLES,
   RECORD_TICK,
 } from '../../engine/contract/samples.ts'
-import { Chain, type StatePage } from '../../engine/pipeline/chain.ts'
+import { Chain, type KernelUse, type StatePage } from '../../engine/pipeline/chain.ts'
 import { EntryDecoder } from '../../engine/pipeline/entry-decoder.ts'
 import { decodeSeriesKey, encodeSeriesKey } from '../../engine/series/series-key.ts'
 import { assert } from '../../engine/util/assert.ts'
@@ -41,6 +41,7 @@ export interface DriveOptions {
   readonly registry: Registry
   /** Log time of the first record; default 0. */
   readonly logMs?: number
+  readonly kernel?: KernelUse
 }
 
 const TOPIC_ID = 0
@@ -55,6 +56,7 @@ export interface DrivenCheckpoint {
 export class Drive {
   readonly #plan: PipelinePlan
   readonly #registry: Registry
+  readonly #kernel: KernelUse | undefined
   readonly #seriesIds = new Map<string, number>()
   readonly #labels: Labels[] = []
   readonly #pages = new Map<string, StatePage>()
@@ -73,6 +75,7 @@ export class Drive {
   constructor(options: DriveOptions) {
     this.#plan = options.plan
     this.#registry = options.registry
+    this.#kernel = options.kernel
     this.logMs = options.logMs ?? 0
     this.#chain = this.#freshChain()
     this.#decoder = new EntryDecoder(options.plan, {
@@ -179,6 +182,7 @@ export class Drive {
       plan: this.#plan,
       registry: this.#registry,
       partition: PARTITION,
+      ...(this.#kernel === undefined ? {} : { kernel: this.#kernel }),
       keyOf: (seriesId) => encodeSeriesKey(this.#labels[seriesId]!),
       sink: {
         group: (groupId, key) => {

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { ENTRY_LATE } from '../../engine/contract/entries.ts'
 import type { PipelinePlan } from '../../engine/contract/plan.ts'
+import type { KernelUse } from '../../engine/pipeline/chain.ts'
 import {
   driveThrough,
   feed,
@@ -13,6 +14,7 @@ import { EVERY_AGGREGATE, planOf, registry } from './fixtures.ts'
 import { WindowOracle } from './window-oracle.ts'
 
 const RUNS = 150
+const TALLY_AGGREGATES = ['mean', 'sum', 'count']
 const MOMENTS_AGGREGATES = ['count', 'sum', 'mean', 'min', 'max', 'standardDeviation']
 
 const where: PipelinePlan['where'] = [{ label: '__name__', op: '!=', value: 'other' }]
@@ -26,7 +28,7 @@ const planArbitrary = fc
     idleMs: fc.constantFrom(3_000, 60_000),
     holdMs: fc.constantFrom(0, 3_000),
     // Rows of several accumulators, and of one: that one may be added in a single pass.
-    aggregates: fc.constantFrom(EVERY_AGGREGATE, MOMENTS_AGGREGATES),
+    aggregates: fc.constantFrom(EVERY_AGGREGATE, MOMENTS_AGGREGATES, TALLY_AGGREGATES),
     quiet: fc.boolean(),
   })
   .map((wishes) =>
@@ -38,16 +40,29 @@ const planArbitrary = fc
     }),
   )
 
-function run(plan: PipelinePlan, instants: readonly Instant[], afterRecord: (drive: Drive) => void): Drive {
-  return driveThrough(new Drive({ plan, registry }), instants, afterRecord)
+const WITHOUT_KERNEL: KernelUse = { fromSamples: Infinity, batchSamplesMin: 0, foldedRowsMin: Infinity }
+/** With and without a kernel, and one that comes in the middle. */
+const kernelArbitrary = fc.constantFrom(
+  WITHOUT_KERNEL,
+  { fromSamples: 0, batchSamplesMin: 0, foldedRowsMin: 0 },
+  { fromSamples: 12, batchSamplesMin: 2 },
+)
+
+function run(
+  plan: PipelinePlan,
+  instants: readonly Instant[],
+  kernel: KernelUse,
+  afterRecord: (drive: Drive) => void,
+): Drive {
+  return driveThrough(new Drive({ plan, registry, kernel }), instants, afterRecord)
 }
 
 describe('the chain against windows worked out from kept samples', () => {
   it('gives the same rows, late samples, watermark and ledger', () => {
     fc.assert(
-      fc.property(planArbitrary, instantsArbitrary, (plan, instants) => {
+      fc.property(planArbitrary, instantsArbitrary, kernelArbitrary, (plan, instants, kernel) => {
         const oracle = new WindowOracle(plan, accepts)
-        const drive = new Drive({ plan, registry })
+        const drive = new Drive({ plan, registry, kernel })
         for (const instant of instants) {
           oracle.take(instant)
           feed(drive, instant, [instant.samples])
@@ -89,33 +104,39 @@ describe('the chain against windows worked out from kept samples', () => {
   it('emits the same bytes however samples are cut into record batches', () => {
     const cutArbitrary = fc.array(fc.boolean(), { minLength: 40, maxLength: 40 })
     fc.assert(
-      fc.property(planArbitrary, instantsArbitrary, cutArbitrary, (plan, instants, cuts) => {
-        const whole = run(plan, instants, () => {})
-        const cut = new Drive({ plan, registry })
-        let at = 0
-        for (const instant of instants) {
-          const parts: DrivenSample[][] = [[]]
-          for (const sample of instant.samples) {
-            if (cuts[at++ % cuts.length]) parts.push([])
-            parts.at(-1)!.push(sample)
+      fc.property(
+        planArbitrary,
+        instantsArbitrary,
+        kernelArbitrary,
+        cutArbitrary,
+        (plan, instants, kernel, cuts) => {
+          const whole = run(plan, instants, WITHOUT_KERNEL, () => {})
+          const cut = new Drive({ plan, registry, kernel })
+          let at = 0
+          for (const instant of instants) {
+            const parts: DrivenSample[][] = [[]]
+            for (const sample of instant.samples) {
+              if (cuts[at++ % cuts.length]) parts.push([])
+              parts.at(-1)!.push(sample)
+            }
+            feed(cut, instant, parts)
           }
-          feed(cut, instant, parts)
-        }
-        cut.end()
-        // A LATE entry lists one record batch's late samples, so only those differ, and with them the numbering.
-        expect(withoutLate(cut)).toEqual(withoutLate(whole))
-        expect(cut.late()).toEqual(whole.late().map((late) => ({ ...late, offset: expect.any(Number) })))
-        expect(cut.chain.ledger).toEqual(whole.chain.ledger)
-      }),
+          cut.end()
+          // A LATE entry lists one record batch's late samples, so only those differ, and with them the numbering.
+          expect(withoutLate(cut)).toEqual(withoutLate(whole))
+          expect(cut.late()).toEqual(whole.late().map((late) => ({ ...late, offset: expect.any(Number) })))
+          expect(cut.chain.ledger).toEqual(whole.chain.ledger)
+        },
+      ),
       { numRuns: RUNS },
     )
   })
 
   it('emits the same bytes when restored from a snapshot after every record', () => {
     fc.assert(
-      fc.property(planArbitrary, instantsArbitrary, (plan, instants) => {
-        const whole = run(plan, instants, () => {})
-        const crashing = run(plan, instants, (drive) => drive.crash())
+      fc.property(planArbitrary, instantsArbitrary, kernelArbitrary, (plan, instants, kernel) => {
+        const whole = run(plan, instants, WITHOUT_KERNEL, () => {})
+        const crashing = run(plan, instants, kernel, (drive) => drive.crash())
         expect(crashing.entries).toEqual(whole.entries)
         expect(crashing.chain.ledger).toEqual(whole.chain.ledger)
         expect(crashing.chain.position).toBe(whole.chain.position)

@@ -178,6 +178,23 @@ describe('a chain', () => {
     expect(driven.results().length).toBe(groups)
   })
 
+  it('gives the alerts of a window that is split by detector, then by group, after all its rows', () => {
+    const plan = planOf({ sizeMs: 10_000, aggregates: ['sum', 'max'] })
+    const surge = { kind: 'surge', options: {}, holdMs: 0 }
+    const detectors = ['sum', 'max'].map((column) => ({ ...surge, name: `${column}-surge`, column }))
+    const driven = new Drive({ plan: { ...plan, detectors }, registry })
+    const hosts = Array.from({ length: 4_000 }, (_, i) => `host-${String(i).padStart(4, '0')}`)
+    const odd = [0, 1_000, 3_999]
+    driven.send(hosts.map((host) => sample(0, 1, host)))
+    driven.send(hosts.map((host, i) => sample(10_000, odd.includes(i) ? 99 : 1, host)))
+    driven.end()
+    const kinds = driven.entries.map(({ kind }) => kind)
+    expect(kinds).toEqual([...Array(4).fill(ENTRY_RESULTS), ...Array(6).fill(ENTRY_ALERT)])
+    expect(driven.alerts().map(({ detector, group }) => [detector, group.host])).toEqual(
+      detectors.flatMap(({ name }) => odd.map((i) => [name, hosts[i]])),
+    )
+  })
+
   it('keeps what open slices hold when groups outgrow their room, across a restore as well', () => {
     const plan = { sizeMs: 10_000, everyMs: 2_000, disorderMs: 4_000 }
     const plain = drive(plan)

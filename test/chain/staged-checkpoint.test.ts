@@ -8,7 +8,7 @@ import { BatchView } from '../../engine/batch/batch-view.ts'
 import type { EntrySink } from '../../engine/contract/entries.ts'
 import type { PipelinePlan } from '../../engine/contract/plan.ts'
 import { RECORD_END, RECORD_RESUMED, RECORD_SAMPLES, RECORD_TICK } from '../../engine/contract/samples.ts'
-import { Chain, REGION_ROUTES, type StatePage } from '../../engine/pipeline/chain.ts'
+import { Chain, type KernelUse, REGION_ROUTES, type StatePage } from '../../engine/pipeline/chain.ts'
 import { Merger } from '../../engine/pipeline/merger.ts'
 import { encodeSeriesKey } from '../../engine/series/series-key.ts'
 import { Prng } from '../../engine/util/prng.ts'
@@ -28,6 +28,8 @@ interface Shape {
   /** The first of them; default 0. */
   readonly from?: (record: number) => number
   readonly samples: number
+  /** Every record lies in one slice: what kernels take. */
+  readonly isPrompt?: boolean
 }
 
 const SMALL: Shape = { records: 40, hosts: (record) => 3 + record * 8, samples: 40 }
@@ -42,7 +44,11 @@ const CLUSTERED: Shape = {
   samples: 700,
 }
 
-function logOf({ records, hosts, from, samples }: Shape, partitions: number, seed: number): MemoryLog {
+function logOf(
+  { records, hosts, from, samples, isPrompt = false }: Shape,
+  partitions: number,
+  seed: number,
+): MemoryLog {
   const prng = new Prng(seed)
   const log = new MemoryLog(partitions)
   let logMs = 100_000
@@ -61,7 +67,7 @@ function logOf({ records, hosts, from, samples }: Shape, partitions: number, see
           const host = (from?.(record) ?? 0) + prng.below(hosts(record))
           return {
             labels: { __name__: 'm', host: `h${host}`, region: `r${host % 9}`, p: `${partition}` },
-            timestampMs: logMs + [0, 0, -700, -2_000, 500][prng.below(5)]!,
+            timestampMs: logMs + (isPrompt ? 0 : [0, 0, -700, -2_000, 500][prng.below(5)]!),
             value: prng.below(9) === 0 ? 1e4 : prng.normal(),
           }
         }),
@@ -152,7 +158,7 @@ function expectSamePages(a: WholeCheckpoint, b: WholeCheckpoint, what: string): 
   }
 }
 
-function chainLife(plan: PipelinePlan, log: MemoryLog): Life {
+function chainLife(plan: PipelinePlan, log: MemoryLog, kernel?: KernelUse): Life {
   const emitted = new Emitted()
   const views = log.partitions[0]!.records.map((record) =>
     new BatchView(record.buffer as ArrayBuffer).point(0),
@@ -163,6 +169,7 @@ function chainLife(plan: PipelinePlan, log: MemoryLog): Life {
     partition: 0,
     keyOf: (seriesId) => encodeSeriesKey(log.labels[seriesId]!),
     sink: emitted.sink,
+    ...(kernel === undefined ? {} : { kernel }),
   })
   return { state: chain, emitted, step: (index) => chain.process(views[index]!) }
 }
@@ -199,6 +206,32 @@ describe('a chain', () => {
       )
       // Pages that did not change are left out: a slice that goes on is not written whole again.
       expect(Math.min(...sizes), `seed ${seed}: ${sizes}`).toBeLessThan(Math.max(...sizes) / 2)
+    }
+  })
+
+  test('with a kernel a staged checkpoint is that of a chain without one that stood still', () => {
+    const kernels = [
+      { fromSamples: 0, batchSamplesMin: 0, foldedRowsMin: 0 },
+      { fromSamples: Infinity, batchSamplesMin: 0, foldedRowsMin: Infinity },
+    ]
+    const aggregates = ['count', 'sum', 'mean', 'max']
+    for (const [shape, pagesAStep] of [
+      [SMALL, 6],
+      [LARGE, 400],
+    ] as const) {
+      const plan = planOf({
+        ...SHARED,
+        sizeMs: 4_000,
+        everyMs: shape === SMALL ? 1_000 : 4_000,
+        disorderMs: 1_000,
+        aggregates,
+      })
+      for (const seed of seeds(2)) {
+        const log = logOf({ ...shape, isPrompt: true }, 1, seed)
+        let lives = 0
+        const make = (): Life => chainLife(plan, log, kernels[lives++ % 2])
+        expect(compare(make, log.partitions[0]!.records.length, pagesAStep, seed).length).toBeGreaterThan(1)
+      }
     }
   })
 

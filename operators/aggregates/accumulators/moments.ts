@@ -11,8 +11,9 @@
  * Slices merge by Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances"
  * (1979), after which the reference is the mean.
  */
-import type { Accumulator } from '../../../engine/contract/plugins.ts'
+import type { Accumulator, MergeRegisters, Registers } from '../../../engine/contract/plugins.ts'
 import type { SampleView } from '../../../engine/contract/samples.ts'
+import * as wasm from '../../../engine/util/wasm.ts'
 
 export const MOMENTS = 'moments'
 // Not exported: V8 folds a module's own constants into a loop, exported ones it loads from a cell for every sample.
@@ -26,7 +27,16 @@ const MAX = 6
 /** Cells that aggregates read. */
 export const MOMENTS_CELLS = { count: COUNT, sum: SUM, min: MIN, max: MAX }
 
-export const momentsAccumulator: Accumulator = { kind: MOMENTS, width: 7, add, addRouted, merge, mergeRows }
+export const momentsAccumulator: Accumulator = {
+  kind: MOMENTS,
+  width: 7,
+  add,
+  addRouted,
+  instructions,
+  merge,
+  mergeInstructions,
+  mergeRows,
+}
 
 /** hot */
 function add(
@@ -91,6 +101,42 @@ function update(cells: Float64Array, cell: number, value: number): void {
   if (value > cells[cell + MAX]!) cells[cell + MAX] = value
 }
 
+/** `update`, line by line. */
+function instructions({ cell, offset, value, scratch }: Registers): readonly wasm.Code[] {
+  const [count, deviation] = scratch
+  const load = (index: number): wasm.Code => [...wasm.get(cell), ...wasm.loadF64(offset + index * 8)]
+  const store = (index: number, ...computed: readonly wasm.Code[]): wasm.Code => {
+    return [...wasm.get(cell), ...computed.flat(), ...wasm.storeF64(offset + index * 8)]
+  }
+  const valueBeyond = (index: number, compare: wasm.Code): wasm.Code => {
+    return [...wasm.get(value), ...load(index), ...compare, ...wasm.when([store(index, wasm.get(value))])]
+  }
+  const isFirst = [...wasm.get(count), ...wasm.f64(0), ...wasm.F64_EQUAL]
+  return [
+    [...load(COUNT), ...wasm.set(count)],
+    store(COUNT, wasm.get(count), wasm.f64(1), wasm.F64_ADD),
+    isFirst,
+    wasm.when(
+      [SUM, REFERENCE, MIN, MAX].map((index) => store(index, wasm.get(value))),
+      [
+        store(SUM, load(SUM), wasm.get(value), wasm.F64_ADD),
+        [...wasm.get(value), ...load(REFERENCE), ...wasm.F64_SUBTRACT, ...wasm.set(deviation)],
+        store(DEVIATIONS, load(DEVIATIONS), wasm.get(deviation), wasm.F64_ADD),
+        store(
+          SQUARES,
+          load(SQUARES),
+          wasm.get(deviation),
+          wasm.get(deviation),
+          wasm.F64_MULTIPLY,
+          wasm.F64_ADD,
+        ),
+        valueBeyond(MIN, wasm.F64_LESS),
+        valueBeyond(MAX, wasm.F64_GREATER),
+      ],
+    ),
+  ]
+}
+
 function merge(into: Float64Array, intoAt: number, later: Float64Array, laterAt: number): void {
   const countA = into[intoAt + COUNT]!
   const countB = later[laterAt + COUNT]!
@@ -114,6 +160,55 @@ function merge(into: Float64Array, intoAt: number, later: Float64Array, laterAt:
   into[intoAt + SQUARES] = squares
   if (later[laterAt + MIN]! < into[intoAt + MIN]!) into[intoAt + MIN] = later[laterAt + MIN]!
   if (later[laterAt + MAX]! > into[intoAt + MAX]!) into[intoAt + MAX] = later[laterAt + MAX]!
+}
+
+/** `merge`, line by line. */
+function mergeInstructions({ into, later, offset, scratch }: MergeRegisters): readonly wasm.Code[] {
+  const [countA, countB, deviationsA, deviationsB, meanDeviationA, meanDeviationB, shareB, delta] = scratch
+  const { get, set, F64_ADD, F64_SUBTRACT, F64_MULTIPLY, F64_DIVIDE, F64_MAX } = wasm
+  const load = (row: number, index: number): wasm.Code => [...get(row), ...wasm.loadF64(offset + index * 8)]
+  const store = (index: number, ...computed: readonly wasm.Code[]): wasm.Code => {
+    return [...get(into), ...computed.flat(), ...wasm.storeF64(offset + index * 8)]
+  }
+  const squaresOf = (row: number, deviations: number, mean: number): wasm.Code => {
+    const share = [...get(deviations), ...get(mean), ...F64_MULTIPLY]
+    return [...wasm.f64(0), ...load(row, SQUARES), ...share, ...F64_SUBTRACT, ...F64_MAX]
+  }
+  const laterBeyond = (index: number, compare: wasm.Code): wasm.Code => {
+    return [
+      ...load(later, index),
+      ...load(into, index),
+      ...compare,
+      ...wasm.when([store(index, load(later, index))]),
+    ]
+  }
+  return [
+    [...load(into, COUNT), ...set(countA), ...load(later, COUNT), ...set(countB)],
+    [...load(into, DEVIATIONS), ...set(deviationsA), ...load(later, DEVIATIONS), ...set(deviationsB)],
+    [...get(deviationsA), ...get(countA), ...F64_DIVIDE, ...set(meanDeviationA)],
+    [...get(deviationsB), ...get(countB), ...F64_DIVIDE, ...set(meanDeviationB)],
+    [...get(countB), ...get(countA), ...get(countB), ...F64_ADD, ...F64_DIVIDE, ...set(shareB)],
+    [...load(later, REFERENCE), ...load(into, REFERENCE), ...F64_SUBTRACT],
+    [...get(meanDeviationB), ...get(meanDeviationA), ...F64_SUBTRACT, ...F64_ADD, ...set(delta)],
+    store(
+      SQUARES,
+      squaresOf(into, deviationsA, meanDeviationA),
+      squaresOf(later, deviationsB, meanDeviationB),
+      F64_ADD,
+      [...get(delta), ...get(delta), ...F64_MULTIPLY],
+      [...get(countA), ...get(shareB), ...F64_MULTIPLY, ...F64_MULTIPLY, ...F64_ADD],
+    ),
+    store(COUNT, get(countA), get(countB), F64_ADD),
+    store(SUM, load(into, SUM), load(later, SUM), F64_ADD),
+    store(
+      REFERENCE,
+      [...load(into, REFERENCE), ...get(meanDeviationA), ...F64_ADD],
+      [...get(delta), ...get(shareB), ...F64_MULTIPLY, ...F64_ADD],
+    ),
+    store(DEVIATIONS, wasm.f64(0)),
+    laterBeyond(MIN, wasm.F64_LESS),
+    laterBeyond(MAX, wasm.F64_GREATER),
+  ]
 }
 
 /** hot */

@@ -1,12 +1,22 @@
 /** Count and sum: the smallest accumulator. Cells: 0 count, 1 sum. */
-import type { Accumulator } from '../../../engine/contract/plugins.ts'
+import type { Accumulator, MergeRegisters, Registers } from '../../../engine/contract/plugins.ts'
 import type { SampleView } from '../../../engine/contract/samples.ts'
+import { type Code, F64_ADD, f64, get, loadF64, storeF64 } from '../../../engine/util/wasm.ts'
 
 export const TALLY = 'tally'
 const COUNT = 0
 const SUM = 1
 
-export const tallyAccumulator: Accumulator = { kind: TALLY, width: 2, add, addRouted, merge, mergeRows }
+export const tallyAccumulator: Accumulator = {
+  kind: TALLY,
+  width: 2,
+  add,
+  addRouted,
+  instructions,
+  merge,
+  mergeInstructions,
+  mergeRows,
+}
 
 /** hot */
 function add(
@@ -57,9 +67,33 @@ function addRouted(
   return i
 }
 
+function instructions({ cell, offset, value }: Registers): readonly Code[] {
+  const count = offset + COUNT * 8
+  const sum = offset + SUM * 8
+  return [
+    [...get(cell), ...get(cell), ...loadF64(count), ...f64(1), ...F64_ADD, ...storeF64(count)],
+    [...get(cell), ...get(cell), ...loadF64(sum), ...get(value), ...F64_ADD, ...storeF64(sum)],
+  ]
+}
+
 function merge(into: Float64Array, intoAt: number, later: Float64Array, laterAt: number): void {
   into[intoAt + COUNT]! += later[laterAt + COUNT]!
   into[intoAt + SUM]! += later[laterAt + SUM]!
+}
+
+function mergeInstructions({ into, later, offset }: MergeRegisters): readonly Code[] {
+  return [COUNT, SUM].map((cell) => {
+    const at = offset + cell * 8
+    return [
+      ...get(into),
+      ...get(into),
+      ...loadF64(at),
+      ...get(later),
+      ...loadF64(at),
+      ...F64_ADD,
+      ...storeF64(at),
+    ]
+  })
 }
 
 /** hot */

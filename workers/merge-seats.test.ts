@@ -44,7 +44,7 @@ test('an owner that waits for a partition is behind by what may still make a win
   const committed = run.chains.map(() => false)
   const at = (stream: number): number => stream - partialStream(plan, 0)
   const state = {
-    checkpoint: () => null,
+    restore: () => null,
     progress(_id: number, stream: number): Progress | null {
       const seat = run.chains[at(stream)]!
       if (!committed[at(stream)]) return null

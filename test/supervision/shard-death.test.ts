@@ -121,6 +121,7 @@ class MemoryCommits implements StateTransaction {
   reset = unused
   putSink = unused
   putDeadLetter = unused
+  removeDeadLetter = unused
 
   /** What the collector reads when it starts. */
   reader(): StateReader {

@@ -183,9 +183,9 @@ export class SimClient {
   sendEnd(): void {
     if (this.#endsLeft === 0 || this.#door === null || this.#job !== null) return
     const { topicId } = this.#topics[this.#endsLeft - 1]!
-    const id = this.#counters.attempts + 1
+    // Taken before the push, in which other clients may run; a number that is not used is no harm.
+    const id = ++this.#counters.attempts
     if (!pushEnd(this.#door.ring, id, topicId)) return
-    this.#counters.attempts = id
     this.#endsLeft--
     this.#sent({ id, client: this.#index, topicId, samples: [], identity: null, acknowledged: false }, null)
   }
@@ -227,10 +227,8 @@ export class SimClient {
   }
 
   #openProducer(): void {
-    const id = this.#counters.attempts + 1
-    if (!pushProducer(this.#door!.ring, id, Buffer.from(`client-${this.#index}`))) return
-    this.#counters.attempts = id
-    this.#openingId = id
+    const id = ++this.#counters.attempts
+    if (pushProducer(this.#door!.ring, id, Buffer.from(`client-${this.#index}`))) this.#openingId = id
   }
 
   #begin(): void {

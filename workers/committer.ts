@@ -5,6 +5,7 @@
  */
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
 import { CommitCollector, type Committed } from '../engine/broker/commit-collector.ts'
+import { DEAD_LETTERS_BYTES_MAX, retainDeadLetters } from '../engine/broker/dead-letter-retention.ts'
 import { Board, PHASE_ABANDONED, PHASE_COMMITTER_ENDS, PHASE_RUNNING } from '../engine/broker/node-board.ts'
 import { PartialRetention } from '../engine/broker/partial-retention.ts'
 import type { DeadLetter } from '../engine/contract/dead-letter.ts'
@@ -31,10 +32,11 @@ const RETENTION_EVERY_MS = 60_000
 
 export async function runCommitter(wiring: CommitterWiring): Promise<void> {
   const writer = openStateWriter({ dir: wiring.dir, fence: wiring.fence })
-  new CommitterThread(wiring, writer).run()
+  const thread = new CommitterThread(wiring, writer)
+  thread.run()
   killPoint('committer-ends')
   await writer.close()
-  wiring.port.close()
+  thread.close()
   wiring.control.close()
 }
 
@@ -45,7 +47,7 @@ export class CommitterThread {
   readonly #bell: Doorbell
   readonly #rings: RingConsumer[]
   readonly #shardBells: readonly Doorbell[]
-  readonly #port: MessagePort
+  #port: MessagePort
   readonly #collector: CommitCollector
   readonly #partials: PartialRetention
   #partialsDue = false
@@ -93,6 +95,11 @@ export class CommitterThread {
 
   start(): void {
     this.#publishMarks()
+  }
+
+  /** After its last turn. */
+  close(): void {
+    this.#port.close()
   }
 
   /** Once round the loop; false: it was the last time. Waits in its bell only. */
@@ -143,13 +150,30 @@ export class CommitterThread {
       const received = receiveMessageOnPort(this.#wiring.control)
       if (received === undefined) return obeyed
       const message = received.message as CommitterControl
-      const refusal =
-        message.type === 'ring'
-          ? this.#replaceRing(message.shard, message.ring)
-          : this.#putDeadLetter(message.pipelineId, message.letter)
+      const refusal = this.#carryOut(message)
       const answer: ControlAnswer = { request: message.request, refusal }
       this.#wiring.control.postMessage(answer)
     }
+  }
+
+  #carryOut(message: CommitterControl): string | null {
+    switch (message.type) {
+      case 'ring':
+        return this.#replaceRing(message.shard, message.ring)
+      case 'dead-letter':
+        return this.#putDeadLetter(message.pipelineId, message.letter)
+      case 'sinks':
+        return this.#replaceSinks(message.port)
+    }
+  }
+
+  /** The sink thread is gone. What it said it had delivered is durable when this returns: its successor goes on from there. */
+  #replaceSinks(port: MessagePort): null {
+    this.#receive()
+    if (this.#hasWork()) this.#commit()
+    this.#port.close()
+    this.#port = port
+    return null
   }
 
   /** The shard is gone. Every frame it published is whole; what they complete is committed, the rest comes again. */
@@ -307,6 +331,8 @@ export class CommitterThread {
         this.#writer.retainEntries({ pipelineId, partition, beforeMs, countMax: Infinity, lowWaterSeq })
           .more || more
     }
+    const bytesMax = Math.min(this.#wiring.retentionBytes, DEAD_LETTERS_BYTES_MAX)
+    more = retainDeadLetters(this.#writer, this.#collector.streams(), { beforeMs, bytesMax }) || more
     this.#retainedAtMs = more ? 0 : nowMs
   }
 

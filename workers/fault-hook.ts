@@ -9,6 +9,7 @@ import { readdirSync, readFileSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
 import type { BatchView } from '../engine/batch/batch-view.ts'
 import type { EntrySink } from '../engine/contract/entries.ts'
+import type { Sink, SinkPlugin, SinkRecord } from '../engine/contract/plugins.ts'
 import { RECORD_SAMPLES } from '../engine/contract/samples.ts'
 
 export interface FaultOrder {
@@ -19,6 +20,18 @@ export interface FaultOrder {
   readonly value?: number
   /** Not before the batch but after its first entry: state has changed, frames are in the ring. */
   readonly afterEntry?: boolean
+}
+
+/** Orders for the sink thread: files `*.sink-once`, `*.sink-always`. */
+export interface SinkFaultOrder {
+  /** throw: in the sink's call. uncaught: beside it, on the thread. */
+  readonly how: 'throw' | 'uncaught' | 'exit' | 'hang'
+  /** Of the sink with this name only. */
+  readonly sink?: string
+  /** Where one of the records has this id only. */
+  readonly id?: string
+  /** Not before the target has the records, but after. */
+  readonly after?: boolean
 }
 
 export class FaultHook {
@@ -59,9 +72,71 @@ export function faultHook(): FaultHook | null {
   return dir === undefined || dir === '' ? null : new FaultHook(dir)
 }
 
-function orderOf(file: string): FaultOrder | null {
+export function sinkFaultHook(): SinkFaultHook | null {
+  const dir = process.env.MILLRACE_FAULT_DIR
+  return dir === undefined || dir === '' ? null : new SinkFaultHook(dir)
+}
+
+export class SinkFaultHook {
+  readonly #dir: string
+
+  constructor(dir: string) {
+    this.#dir = dir
+  }
+
+  wrap(sinks: ReadonlyMap<string, SinkPlugin<never>>): ReadonlyMap<string, SinkPlugin<never>> {
+    return new Map(
+      [...sinks].map(([kind, plugin]) => {
+        const open: typeof plugin.open = async (options, context) =>
+          this.#wrapped(await plugin.open(options, context), context.sink)
+        return [kind, { ...plugin, open }]
+      }),
+    )
+  }
+
+  #wrapped(sink: Sink, name: string): Sink {
+    const around =
+      <T>(call: (records: readonly SinkRecord[]) => Promise<T>) =>
+      async (records: readonly SinkRecord[]): Promise<T> => {
+        await this.#look(name, records, false)
+        const result = await call(records)
+        await this.#look(name, records, true)
+        return result
+      }
+    const close = (): Promise<void> => sink.close()
+    if (sink.guarantee === 'transactional') {
+      const position: typeof sink.position = (...args) => sink.position(...args)
+      return { guarantee: sink.guarantee, close, position, write: around((records) => sink.write(records)) }
+    }
+    return sink.guarantee === 'idempotent'
+      ? { guarantee: sink.guarantee, close, upsert: around((records) => sink.upsert(records)) }
+      : { guarantee: sink.guarantee, close, send: around((records) => sink.send(records)) }
+  }
+
+  async #look(name: string, records: readonly SinkRecord[], after: boolean): Promise<void> {
+    for (const entry of readdirSync(this.#dir)) {
+      if (!entry.endsWith('.sink-once') && !entry.endsWith('.sink-always')) continue
+      const file = join(this.#dir, entry)
+      const order = orderOf<SinkFaultOrder>(file)
+      if (order === null || (order.after ?? false) !== after) continue
+      if (order.sink !== undefined && order.sink !== name) continue
+      if (order.id !== undefined && !records.some(({ id }) => id === order.id)) continue
+      if (entry.endsWith('.sink-once') && !claimed(file)) continue
+      if (order.how === 'throw') throw new Error('a fault of a sink was ordered')
+      if (order.how === 'exit') process.exit(7)
+      if (order.how === 'hang') for (;;);
+      setImmediate(() => {
+        throw new Error('a fault beside the sinks was ordered')
+      })
+      // Its thread ends while the call is under way.
+      await new Promise(() => {})
+    }
+  }
+}
+
+function orderOf<T = FaultOrder>(file: string): T | null {
   try {
-    return JSON.parse(readFileSync(file, 'utf8')) as FaultOrder
+    return JSON.parse(readFileSync(file, 'utf8')) as T
   } catch {
     // Another shard has claimed it, or the test is still writing it.
     return null

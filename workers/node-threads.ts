@@ -2,7 +2,7 @@
  * The threads of a node: their rings, bells, ports and counters, how they start, and how they stop in the direction in
  * which data flows. Built by node.ts; knows nothing of HTTP, queries or topics' meaning.
  */
-import { MessageChannel, type MessagePort } from 'node:worker_threads'
+import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
 import { LogInput } from '../engine/broker/log-input.ts'
 import {
   Board,
@@ -28,7 +28,7 @@ import type { Store } from '../engine/store/store.ts'
 import { sleep } from '../engine/util/backoff.ts'
 import { systemClock } from '../engine/util/clock.ts'
 import { Prng } from '../engine/util/prng.ts'
-import { ThreadPool } from './pool.ts'
+import { type ThreadFailure, ThreadPool } from './pool.ts'
 import type { Prepared } from './prepare.ts'
 import { nameOf, type ShardHost, Supervisor } from './supervisor.ts'
 import type {
@@ -46,6 +46,7 @@ import type {
 } from './wiring.ts'
 
 const DRAIN_MS_MAX = 30_000
+const SINKS = 'sinks'
 /** A writer that has not come to the end of its transaction by then waits for a disk, or a lock, that does not answer. */
 const WRITER_END_MS_MAX = 10_000
 /** The log writer, the committer and the sinks, beside the shards. */
@@ -83,8 +84,8 @@ export class NodeThreads {
   readonly #shardBells: readonly SharedArrayBuffer[]
   readonly #ingestRing: SharedArrayBuffer
   readonly #ingestRoomBell = createDoorbell()
-  readonly #sinkControl: MessagePort
-  readonly #sinkRemote: MessagePort
+  readonly #sinkSupervisor: Supervisor
+  readonly #sinkSeat: SinkSeat
   readonly #drains = new Map<number, () => void>()
   #nextDrain = 1
 
@@ -106,13 +107,18 @@ export class NodeThreads {
       new Doorbell(this.#ingestRoomBell),
     )
     this.input = new LogInput(producer)
-    const control = new MessageChannel()
-    this.#sinkControl = control.port1
-    this.#sinkRemote = control.port2
+    this.#sinkSeat = {
+      metrics: this.#block(SINKS),
+      control: new MessageChannel(),
+      cursors: new MessageChannel(),
+      activity: createShardActivity(),
+      lastWords: null,
+    }
     // Writers hold what is stored in their hands; a failure of one ends the process, and the next start recovers.
     this.#pool = new ThreadPool({
       threads: THREADS_BESIDE_SHARDS,
-      onFailure: (thread, { error }) => options.onFailure(thread, error),
+      onFailure: (thread, failure) =>
+        thread === SINKS ? this.#sinksFailed(failure) : options.onFailure(thread, failure.error),
       onIdleFailure: (error) => options.onFailure('pool', error),
     })
     this.#shardPool = new ThreadPool({
@@ -141,14 +147,14 @@ export class NodeThreads {
       port1.unref()
     }
     this.supervisor = this.#makeSupervisor()
+    this.#sinkSupervisor = this.#makeSinkSupervisor()
   }
 
   start(): void {
-    const cursors = new MessageChannel()
     this.#startLogWriter()
     this.supervisor.start()
-    this.#startCommitter(cursors.port1)
-    this.#startSinks(cursors.port2)
+    this.#startCommitter(this.#sinkSeat.cursors.port1)
+    this.#sinkSupervisor.start()
   }
 
   /** Every thread has gone round its loop. */
@@ -191,8 +197,9 @@ export class NodeThreads {
     this.board.enter(PHASE_SHARDS_END)
     for (const bell of this.#shardBells) new Doorbell(bell).ring()
     for (let shard = 0; shard < this.#shardBells.length; shard++) await this.#shardPool.ended(nameOf(shard))
+    await Promise.race([this.#sinkSupervisor.stop(), this.#pool.ended('committer')])
     this.#tellSinks({ type: 'stop' })
-    await this.#pool.ended('sinks')
+    await this.#pool.ended(SINKS)
     this.board.enter(PHASE_COMMITTER_ENDS)
     new Doorbell(this.#committerBell).ring()
     await this.#pool.ended('committer')
@@ -201,7 +208,8 @@ export class NodeThreads {
   /** After `stop`, or instead of it when a thread has failed and nothing is in order any more. */
   async close(): Promise<void> {
     this.supervisor.close()
-    this.#sinkControl.close()
+    this.#sinkSupervisor.close()
+    this.#sinkSeat.control.port1.close()
     this.#writerControl.port1.close()
     this.#committerControl.port1.close()
     await this.#shardPool.close()
@@ -290,9 +298,12 @@ export class NodeThreads {
     })
   }
 
-  #tellCommitter(message: WithoutRequest<CommitterControl>): Promise<string | null> {
+  #tellCommitter(
+    message: WithoutRequest<CommitterControl>,
+    ports: readonly MessagePort[] = [],
+  ): Promise<string | null> {
     return this.#asked((request) => {
-      this.#committerControl.port1.postMessage({ ...message, request } satisfies CommitterControl)
+      this.#committerControl.port1.postMessage({ ...message, request } satisfies CommitterControl, [...ports])
       new Doorbell(this.#committerBell).ring()
     })
   }
@@ -371,32 +382,91 @@ export class NodeThreads {
       commitMs: config.commitEveryMs,
       checkpointMs: config.checkpointEveryMs,
       retentionAgeMs: config.retentionAgeMs,
+      retentionBytes: config.retentionSizeBytes,
     }
     this.#pool.start('committer', 'committer', wiring, [port, this.#committerControl.port2])
   }
 
-  #startSinks(port: MessagePort): void {
-    const wiring: SinkWiring = {
-      ...this.#shared(this.#block('sinks')),
-      port,
-      committerBell: this.#committerBell,
-      control: this.#sinkRemote,
+  /** The thread of the sinks is one shard without batches, whose rings are its ports. */
+  #makeSinkSupervisor(): Supervisor {
+    const { config, onWarning, onFailure } = this.#options
+    const seat = this.#sinkSeat
+    const metrics = new ThreadMetrics(seat.metrics)
+    return new Supervisor({
+      shards: 1,
+      nameOf: () => SINKS,
+      goesOnFrom: 'what each sink has remembered',
+      limits: { restartLimit: config.restartLimit, windowMs: config.restartWindowMs, poisonTries: Infinity },
+      hangMs: config.hangAfterMs,
+      host: {
+        start: () => this.#startSinks(),
+        end: (_, reason) => this.#pool.end(SINKS, new ShardActivity(seat.activity).threadId, reason),
+        activity: () => new ShardActivity(seat.activity),
+        renewRings: async () => {
+          seat.control.port1.close()
+          seat.control = new MessageChannel()
+          seat.cursors = new MessageChannel()
+          const { port1 } = seat.cursors
+          await this.#tellCommitter({ type: 'sinks', port: port1 }, [port1])
+        },
+        retire: () => {},
+        giveUpBatch: () => Promise.resolve('a sink has no batches'),
+        placeOf: () => SINKS,
+      },
+      clock: systemClock,
+      prng: new Prng(systemClock.nowMs() + 1),
+      sleep,
+      onWarning,
+      onFailure: () => metrics.set(catalog.THREAD_LAST_FAILURE, systemClock.nowMs() / 1_000),
+      onRestart: () => metrics.add(catalog.THREAD_RESTARTS, 1),
+      onGiveUp: (_, error) => onFailure(SINKS, error),
+    })
+  }
+
+  /** Its last words say more than how its thread ended. */
+  #sinksFailed({ error, hasEnded }: ThreadFailure): void {
+    const { control } = this.#sinkSeat
+    for (let received = receiveMessageOnPort(control.port1); received !== undefined; ) {
+      this.#heard(received.message as SinkReport)
+      received = receiveMessageOnPort(control.port1)
     }
-    this.#sinkControl.on('message', (report: SinkReport) => {
-      if (report.type === 'warning') {
-        this.#options.onWarning(MillraceError.fromWire(report.error))
-        return
-      }
+    const said = this.#sinkSeat.lastWords
+    this.#sinkSeat.lastWords = null
+    this.#sinkSupervisor.failed(0, { error: said ?? error, hasEnded })
+  }
+
+  #heard(report: SinkReport): void {
+    if (report.type === 'warning') this.#options.onWarning(MillraceError.fromWire(report.error))
+    else if (report.type === 'failed') this.#sinkSeat.lastWords = MillraceError.fromWire(report.error)
+    else {
       this.#drains.get(report.request)?.()
       this.#drains.delete(report.request)
-    })
-    this.#sinkControl.unref()
-    this.#pool.start('sinks', 'sinks', wiring, [port, this.#sinkRemote])
+    }
+  }
+
+  #startSinks(): void {
+    const seat = this.#sinkSeat
+    seat.activity = createShardActivity()
+    const { port1, port2 } = seat.control
+    const cursors = seat.cursors.port2
+    const wiring: SinkWiring = {
+      ...this.#shared(seat.metrics),
+      port: cursors,
+      committerBell: this.#committerBell,
+      control: port2,
+      activity: seat.activity,
+    }
+    port1.on('message', (report: SinkReport) => this.#heard(report))
+    port1.unref()
+    this.#pool.start(SINKS, 'sinks', wiring, [cursors, port2])
+    // Asked of its predecessor.
+    for (const request of this.#drains.keys()) this.#tellSinks({ type: 'drain', request })
   }
 
   #tellSinks(message: SinkControl): void {
-    this.#sinkControl.ref()
-    this.#sinkControl.postMessage(message)
+    const { port1 } = this.#sinkSeat.control
+    port1.ref()
+    port1.postMessage(message)
   }
 
   #shared(metrics: SharedArrayBuffer): SharedWiring {
@@ -426,6 +496,17 @@ interface ShardSeat {
   commitRing: SharedArrayBuffer
   readonly commitRoomBell: SharedArrayBuffer
   activity: SharedArrayBuffer
+}
+
+/** What the thread of the sinks is given; a successor gets new channels and the same counters. */
+interface SinkSeat {
+  readonly metrics: SharedArrayBuffer
+  /** Its end here is port1. */
+  control: MessageChannel
+  /** The committer's end is port1. */
+  cursors: MessageChannel
+  activity: SharedArrayBuffer
+  lastWords: MillraceError | null
 }
 
 type WithoutRequest<T> = T extends { readonly request: number } ? Omit<T, 'request'> : never

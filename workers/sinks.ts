@@ -1,7 +1,12 @@
 /**
  * The sink thread: runs the outbox on an event loop of its own, so that a slow target holds up neither ingest nor
  * commit. Progress of sinks goes to the committer, which makes it durable; a nudge comes back with every commit.
+ *
+ * Whatever goes wrong beside a sink's own failures ends the thread, not only the task: calls under way end with it, and
+ * its successor (supervisor.ts) is the only one that sends. So a failure is told over `control`, and then the thread exits.
  */
+import { threadId } from 'node:worker_threads'
+import { ShardActivity } from '../engine/broker/shard-activity.ts'
 import type { SinkProgress } from '../engine/contract/plugins.ts'
 import * as catalog from '../engine/metrics/catalog.ts'
 import { ThreadMetrics } from '../engine/metrics/thread-metrics.ts'
@@ -11,11 +16,32 @@ import { openLogReader } from '../engine/store/log-store.ts'
 import { openStateReader } from '../engine/store/state-store.ts'
 import { systemClock } from '../engine/util/clock.ts'
 import { registry } from '../operators/registry.ts'
+import { sinkFaultHook } from './fault-hook.ts'
+import { wireOf } from './wire-error.ts'
 import type { CommittedMessage, RememberMessage, SinkControl, SinkReport, SinkWiring } from './wiring.ts'
 
 const HEARTBEAT_MS = 1_000
+/** Shorter than the supervisor's looks at the shortest `--hang-after`. */
+const BEAT_MS = 50
 
 export async function runSinks(wiring: SinkWiring): Promise<void> {
+  const activity = new ShardActivity(wiring.activity)
+  activity.restores(threadId)
+  const end = (error: unknown): never => {
+    wiring.control.postMessage({ type: 'failed', error: wireOf(error) } satisfies SinkReport)
+    // Of a thread: it ends this one only.
+    process.exit(1)
+  }
+  process.once('uncaughtException', end)
+  try {
+    await deliver(wiring, activity)
+  } catch (error) {
+    end(error)
+  }
+  process.off('uncaughtException', end)
+}
+
+async function deliver(wiring: SinkWiring, activity: ShardActivity): Promise<void> {
   const log = openLogReader({ dir: wiring.dir })
   const state = openStateReader({ dir: wiring.dir })
   const metrics = new ThreadMetrics(wiring.metrics)
@@ -27,7 +53,7 @@ export async function runSinks(wiring: SinkWiring): Promise<void> {
 
   const outbox = new OutboxRunner({
     pipelines: wiring.pipelines.map(({ pipelineId, plan }) => ({ id: pipelineId, plan })),
-    sinks: registry.sinks,
+    sinks: sinkFaultHook()?.wrap(registry.sinks) ?? registry.sinks,
     state,
     seriesKey: (topic, seriesId) => log.seriesKey(topicIds.get(topic)!, seriesId),
     remember: (pipelineId, sink, progress) =>
@@ -62,7 +88,9 @@ export async function runSinks(wiring: SinkWiring): Promise<void> {
       metrics.set(catalog.SINK_LAG, lagEntries, row)
   }
   beat()
+  activity.started()
   const heartbeat = setInterval(beat, HEARTBEAT_MS)
+  const moves = setInterval(() => activity.beat(), BEAT_MS)
   await new Promise<void>((resolve, reject) => {
     wiring.control.on('message', (message: SinkControl) => {
       if (message.type === 'stop') resolve()
@@ -72,6 +100,7 @@ export async function runSinks(wiring: SinkWiring): Promise<void> {
   })
   await outbox.stop()
   clearInterval(heartbeat)
+  clearInterval(moves)
   wiring.port.close()
   wiring.control.close()
   await state.close()

@@ -68,6 +68,10 @@ export interface SupervisorOptions {
   readonly units?: readonly (readonly number[])[]
   readonly limits: RestartLimits
   readonly hangMs: number
+  /** Default: as shards. The thread of the sinks is supervised as a shard is that has no batches. */
+  readonly nameOf?: (shard: number) => string
+  /** What a successor goes on from, in words. Default: the last checkpoint. */
+  readonly goesOnFrom?: string
   readonly host: ShardHost
   readonly clock: Clock
   readonly prng: Prng
@@ -101,6 +105,7 @@ interface Shard {
 export class Supervisor {
   readonly lookMs: number
   readonly #options: SupervisorOptions
+  readonly #nameOf: (shard: number) => string
   readonly #shards: Shard[] = []
   readonly #stop = new AbortController()
   #timer: NodeJS.Timeout | null = null
@@ -110,6 +115,7 @@ export class Supervisor {
 
   constructor(options: SupervisorOptions) {
     this.#options = options
+    this.#nameOf = options.nameOf ?? nameOf
     this.lookMs = Math.min(LOOK_MS_MAX, Math.max(LOOK_MS_MIN, options.hangMs / LOOKS_PER_HANG))
     const units = options.units ?? Array.from({ length: options.shards }, (_, shard) => [shard])
     for (const shards of units) {
@@ -169,7 +175,7 @@ export class Supervisor {
       return
     }
     onFailure(number)
-    this.lastFailure = `${nameOf(number)}: ${firstLine(error)}`
+    this.lastFailure = `${this.#nameOf(number)}: ${firstLine(error)}`
     if (FINAL_CODES.includes(error.code) || this.#stop.signal.aborted) this.#giveUp(number, error)
     else if (unit.recovery !== null) {
       // It failed by itself while its unit was being ended.
@@ -214,8 +220,8 @@ export class Supervisor {
     onWarning(
       new MillraceError(
         'WORKER_FAILED',
-        `${nameOf(failed)} failed${place}: ${firstLine(error)}. Restart ${restarts} in ${Math.ceil(delayMs)} ms, from the ` +
-          'last checkpoint',
+        `${this.#nameOf(failed)} failed${place}: ${firstLine(error)}. Restart ${restarts} in ${Math.ceil(delayMs)} ms, from ` +
+          (this.#options.goesOnFrom ?? 'the last checkpoint'),
         { retryable: true, cause: error },
       ),
     )
@@ -264,7 +270,7 @@ export class Supervisor {
     return new Promise((resolve) => {
       shard.onEnded = resolve
       if (shard.isEnding) return
-      this.#end(number, new MillraceError('WORKER_FAILED', `it starts again with ${nameOf(failed)}`))
+      this.#end(number, new MillraceError('WORKER_FAILED', `it starts again with ${this.#nameOf(failed)}`))
     })
   }
 
@@ -273,7 +279,7 @@ export class Supervisor {
     const { host, onGiveUp, onWarning } = this.#options
     if (this.#stop.signal.aborted) {
       // The node ends anyhow, and must not wait for the last words of a shard that is gone.
-      const text = `${nameOf(number)}: ${error.message}. The node is stopping: the next start goes on from the last checkpoint`
+      const text = `${this.#nameOf(number)}: ${error.message}. The node is stopping: the next start goes on from the last checkpoint`
       onWarning(new MillraceError(error.code, text))
       for (const member of this.#shards[number]!.unit.shards) {
         if (!this.#shards[member]!.isRunning) host.retire(member)

@@ -63,12 +63,16 @@ export interface CommitterWiring extends SharedWiring {
   readonly commitMs: number
   readonly checkpointMs: number
   readonly retentionAgeMs: number
+  /** Of dead letters. */
+  readonly retentionBytes: number
 }
 
 export interface SinkWiring extends SharedWiring {
   /** To and from the committer. */
   readonly port: MessagePort
   readonly committerBell: SharedArrayBuffer
+  /** engine/broker/shard-activity.ts: a thread that moves is one whose event loop turns. */
+  readonly activity: SharedArrayBuffer
   /** To and from the main thread. */
   readonly control: MessagePort
 }
@@ -94,6 +98,12 @@ export type CommitterControl =
       readonly request: number
       readonly pipelineId: number
       readonly letter: DeadLetter
+    }
+  | {
+      /** The sink thread has a successor, which speaks through this port. */
+      readonly type: 'sinks'
+      readonly request: number
+      readonly port: MessagePort
     }
 
 /** Log writer, committer → supervisor. */
@@ -130,3 +140,5 @@ export type SinkControl = { readonly type: 'stop' } | { readonly type: 'drain'; 
 export type SinkReport =
   | { readonly type: 'drained'; readonly request: number }
   | { readonly type: 'warning'; readonly error: WireError }
+  /** Its last words; then its thread ends. */
+  | { readonly type: 'failed'; readonly error: WireError }

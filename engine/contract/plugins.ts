@@ -309,7 +309,7 @@ export interface SinkPlugin<O = unknown> {
   readonly options: OptionSpec<O>
   /** The topic that the sink writes to, if it does: pipelines must not feed themselves. */
   readonly writesTopic?: (options: O) => string
-  /** A retryable MillraceError from any method is retried with bounded back-off; any other stops the sink, loudly. */
+  /** A retryable MillraceError from any method is retried with bounded back-off; any other stops the sink, loudly. What is no MillraceError is tried a few times, then the record is skipped (sink-feeder.ts). */
   open(options: O, context: SinkContext): Promise<Sink>
 }
 

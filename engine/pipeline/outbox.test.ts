@@ -5,6 +5,7 @@ import type { SinkPlan } from '../contract/plan.ts'
 import type { Sink, SinkContext, SinkPlugin, SinkProgress, SinkRecord } from '../contract/plugins.ts'
 import { MemoryState, testAlert, testPlan } from './memory-state.ts'
 import { type OutboxOptions, OutboxRunner } from './outbox.ts'
+import { SINK_DEAD_IN_A_ROW_MAX, SINK_TRIES } from './sink-feeder.ts'
 
 const PARTITIONS = 3
 const running: OutboxRunner[] = []
@@ -238,7 +239,7 @@ test('what was delivered before an aborted or failed delivery is remembered, and
     let fail: () => void = () => {}
     target.onSend = () =>
       new Promise((_resolve, reject) => {
-        fail = () => reject(new Error('gone'))
+        fail = () => reject(new MillraceError('SINK_FAILED', 'gone'))
       })
     commitWindow(state, 0, 2_000, ['a', 'b'])
     outbox.committed(1)
@@ -297,7 +298,7 @@ test('any other failure stops that sink, loudly, and only that one', async () =>
   commitWindow(state, 0, 1_000, ['a'])
   const bad = new Target()
   const other = new Target()
-  bad.failures = [new TypeError('oops')]
+  bad.failures = [new MillraceError('SINK_FAILED', 'not my file')]
   const { outbox, warnings } = outboxOver(state, { rows: bad, other })
   await outbox.start()
   await outbox.drained()
@@ -308,7 +309,72 @@ test('any other failure stops that sink, loudly, and only that one', async () =>
   expect(bad.received).toHaveLength(0)
   expect(bad.closed).toBe(1)
   expect(outbox.status().map(({ state: now }) => now)).toEqual(['failed', 'running'])
-  expect(warnings).toEqual(['Sink cpu/rows threw: TypeError: oops'])
+  expect(warnings).toEqual(['not my file'])
+  expect(remembered(state, 'rows').positions[0]).toEqual({ seq: 0, row: 0 })
+})
+
+test('a sink that throws over one record again and again is given the others, once, and that one is a dead letter', async () => {
+  const state = storeFor(sinkPlan('rows', 'results'))
+  commitWindow(state, 0, 1_000, ['a', 'b', 'c', 'd'])
+  const target = new Target()
+  const tries: string[] = []
+  target.onSend = async (records) => {
+    tries.push(records.map(({ row }) => row).join())
+    if (records.some(({ row }) => row === 2)) throw new TypeError('oops')
+  }
+  const { outbox, warnings } = outboxOver(state, { rows: target })
+  await outbox.start()
+  await outbox.drained()
+  expect(target.ids()).toEqual(['cpu/0/0/0', 'cpu/0/0/1', 'cpu/0/0/3'])
+  expect(tries).toEqual([...Array(SINK_TRIES).fill('0,1,2,3'), '0', '1', ...Array(SINK_TRIES).fill('2'), '3'])
+  expect(outbox.status()[0]).toMatchObject({ state: 'running', delivered: 3, deadLetters: 1, lagEntries: 0 })
+  expect(warnings.at(-1)).toMatch(
+    /^Sink cpu\/rows threw 3 times over record cpu\/0\/0\/2, .*TypeError: oops$/,
+  )
+  expect(remembered(state, 'rows').positions[0]).toEqual({ seq: 1, row: 0 })
+})
+
+test('a sink that throws over every record stops, and does not skip its way through them', async () => {
+  const state = storeFor(sinkPlan('rows', 'results'))
+  commitWindow(
+    state,
+    0,
+    1_000,
+    Array.from({ length: 15 }, (_, i) => `h${i}`),
+  )
+  const target = new Target()
+  target.onSend = () => Promise.reject(new TypeError('oops'))
+  const { outbox } = outboxOver(state, { rows: target })
+  await outbox.start()
+  await outbox.drained()
+  expect(outbox.status()[0]).toMatchObject({ state: 'failed', deadLetters: SINK_DEAD_IN_A_ROW_MAX })
+  expect(remembered(state, 'rows').positions[0]).toEqual({ seq: 0, row: 0 })
+})
+
+test('a transactional target has no gap: a sink that throws over a record again and again stops', async () => {
+  const state = storeFor(sinkPlan('rows', 'results'))
+  commitWindow(state, 0, 1_000, ['a', 'b'])
+  let writes = 0
+  const plugin: SinkPlugin<never> = {
+    kind: 'rows',
+    summary: 'memory',
+    guarantee: 'transactional',
+    options: { help: [], parse: () => undefined },
+    open: async () => ({
+      guarantee: 'transactional',
+      position: async (progress) => progress,
+      write: async () => {
+        writes++
+        throw new TypeError('oops')
+      },
+      close: async () => {},
+    }),
+  }
+  const { outbox } = outboxOver(state, {}, { sinks: new Map([['rows', plugin]]) })
+  await outbox.start()
+  await outbox.drained()
+  expect(outbox.status()[0]).toMatchObject({ state: 'failed', deadLetters: 0 })
+  expect(writes).toBe(SINK_TRIES)
   expect(remembered(state, 'rows').positions[0]).toEqual({ seq: 0, row: 0 })
 })
 

@@ -2,7 +2,9 @@
  * Feeds one sink of one pipeline from its result streams: opens it, asks it (or the store) where it stands, and then hands
  * over every committed record in order, in bounded batches, one batch at a time. Progress is remembered after the sink
  * has taken a batch, never before. A retryable error is tried again with bounded back-off for as long as it takes; any
- * other stops this sink, loudly, and no other. Started and stopped by the outbox.
+ * other that the sink declares stops this sink, loudly, and no other. What it throws without having declared it (a bug,
+ * a record it cannot take) is tried SINK_TRIES times; then records are given one by one, and the one at fault becomes a
+ * dead letter, unless the target counts on having every record (transactional). Started and stopped by the outbox.
  */
 import { MillraceError } from '../contract/errors.ts'
 import type { SinkPlan } from '../contract/plan.ts'
@@ -23,6 +25,10 @@ import type { ResultCursor } from './result-cursor.ts'
 export const BATCH_RECORDS_MAX = 1_000
 /** How fast a target is shows with the first batches: they start small, and grow while they are quick. */
 const BATCH_RECORDS_FIRST = 16
+/** Of what a sink throws without declaring it: a batch, and then each of its records. */
+export const SINK_TRIES = 3
+/** A sink that throws over every record is broken, not the records: it stops instead of skipping its way through. */
+export const SINK_DEAD_IN_A_ROW_MAX = 10
 const BACKOFF = { firstMs: 100, maxMs: 30_000 }
 /** How often progress is remembered while records are delivered, and while there are only others' entries to pass over. */
 const REMEMBER_MS = 200
@@ -84,6 +90,7 @@ export class SinkFeeder {
   #batchRecords = BATCH_RECORDS_FIRST
   #retries = 0
   #deadLetters = 0
+  #deadInARow = 0
   #lostEntries = 0
   #token: unknown = null
   /** Delivered and not yet remembered: 'records', or only positions 'passed' over. */
@@ -261,13 +268,14 @@ export class SinkFeeder {
   async #deliver(sink: Sink, records: readonly SinkRecord[]): Promise<void> {
     const { pipeline, plan, metrics } = this.#options
     const deadBefore = this.#deadLetters
-    await this.#retrying(async () => {
-      killPoint('sink-delivering')
-      this.#options.checkOwner()
-      if (sink.guarantee === 'transactional') this.#token = await sink.write(records)
-      else if (sink.guarantee === 'idempotent') await sink.upsert(records)
-      else await sink.send(records)
-    })
+    try {
+      await this.#retrying(() => this.#give(sink, records))
+      this.#deadInARow = 0
+    } catch (error) {
+      if (this.#mustStop(sink, error)) throw error
+      if (records.length === 1) this.#skip(records[0]!, error)
+      else for (const record of records) await this.#giveOne(sink, record)
+    }
     killPoint('sink-delivered')
     const delivered = records.length - (this.#deadLetters - deadBefore)
     this.#delivered += delivered
@@ -276,10 +284,43 @@ export class SinkFeeder {
     metrics.delivered(pipeline, plan.name, delivered)
   }
 
+  async #give(sink: Sink, records: readonly SinkRecord[]): Promise<void> {
+    killPoint('sink-delivering')
+    this.#options.checkOwner()
+    if (sink.guarantee === 'transactional') this.#token = await sink.write(records)
+    else if (sink.guarantee === 'idempotent') await sink.upsert(records)
+    else await sink.send(records)
+  }
+
+  async #giveOne(sink: Sink, record: SinkRecord): Promise<void> {
+    try {
+      await this.#retrying(() => this.#give(sink, [record]))
+      this.#deadInARow = 0
+    } catch (error) {
+      if (this.#mustStop(sink, error)) throw error
+      this.#skip(record, error)
+    }
+  }
+
+  /** A gap in a transactional target would be one that nobody is told of there. */
+  #mustStop(sink: Sink, error: unknown): boolean {
+    return this.#stop.signal.aborted || error instanceof MillraceError || sink.guarantee === 'transactional'
+  }
+
+  #skip({ id }: SinkRecord, error: unknown): void {
+    const { pipeline, plan } = this.#options
+    if (++this.#deadInARow > SINK_DEAD_IN_A_ROW_MAX) throw error
+    const message =
+      `Sink ${pipeline}/${plan.name} threw ${SINK_TRIES} times over record ${id}, which it is not given again; it is ` +
+      `still in the results table. ${String(error)}`
+    this.#context.deadLetter(1, new MillraceError('SINK_FAILED', message, { cause: error }))
+  }
+
   async #retrying<T>(attempt: () => Promise<T>): Promise<T> {
     const { pipeline, plan, metrics, warn, sleep, prng } = this.#options
     const { signal } = this.#stop
     const before = this.#state
+    let thrown = 0
     for (let tries = 0; ; tries++) {
       try {
         const result = await attempt()
@@ -287,13 +328,19 @@ export class SinkFeeder {
         this.#problem = null
         return result
       } catch (error) {
-        if (signal.aborted || !(error instanceof MillraceError) || !error.retryable) throw error
+        const isDeclared = error instanceof MillraceError
+        if (signal.aborted || (isDeclared && !error.retryable)) throw error
+        if (!isDeclared && ++thrown >= SINK_TRIES) {
+          this.#state = before
+          throw error
+        }
         this.#state = 'retrying'
-        this.#problem = error.message
+        const failure = isDeclared ? error : this.#thrown(error)
+        this.#problem = failure.message
         this.#retries++
         metrics.retried(pipeline, plan.name)
         // The first, the second, the fourth … failure in a row: a long outage does not fill the log.
-        if (((tries + 1) & tries) === 0) warn(error)
+        if (((tries + 1) & tries) === 0) warn(failure)
         await sleep(backoffMs(BACKOFF, tries, prng), signal)
         if (signal.aborted) throw error
       }
@@ -340,16 +387,17 @@ export class SinkFeeder {
 
   #fail(error: unknown): void {
     const { pipeline, plan, warn, metrics } = this.#options
-    const failure =
-      error instanceof MillraceError
-        ? error
-        : new MillraceError('SINK_FAILED', `Sink ${pipeline}/${plan.name} threw: ${String(error)}`, {
-            cause: error,
-          })
+    const failure = error instanceof MillraceError ? error : this.#thrown(error)
     this.#state = 'failed'
     this.#problem = failure.message
     metrics.failed(pipeline, plan.name)
     warn(failure)
+  }
+
+  #thrown(error: unknown): MillraceError {
+    const { pipeline, plan } = this.#options
+    const message = `Sink ${pipeline}/${plan.name} threw: ${String(error)}`
+    return new MillraceError('SINK_FAILED', message, { cause: error })
   }
 
   async #end(sink: Sink | null): Promise<void> {

@@ -159,9 +159,6 @@ export class LmdbLogWriter implements LogWriter {
     const deletionsMax = request.deletionsMax ?? RETENTION_DELETIONS_MAX
     // In this order: see retention-hold.ts.
     const partitions = this.#retainedPartitions(lowWater)
-    if (isRetentionHeld(dirname(this.#tables.env.path), nowMs)) {
-      return { deleted: [], batches: 0, bytes: 0, more: false, heldBack: false }
-    }
     const plan = this.#tables.env.read(() =>
       planRetention(
         partitions,
@@ -172,6 +169,9 @@ export class LmdbLogWriter implements LogWriter {
     )
     const { bytes, more, heldBack } = plan
     if (plan.deletions.length > 0) {
+      if (isRetentionHeld(dirname(this.#tables.env.path), nowMs)) {
+        return { deleted: [], batches: 0, bytes: 0, more: false, heldBack: false }
+      }
       this.transaction(() => {
         for (const { topicId, partition, batch } of plan.deletions) {
           this.#deleteOldest(topicId, partition, batch)

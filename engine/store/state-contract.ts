@@ -94,6 +94,8 @@ export interface StateTransaction {
   putSink(pipelineId: number, sink: string, json: string): void
   /** From here on the pipeline skips the batch, also on replay. */
   putDeadLetter(pipelineId: number, letter: DeadLetter): void
+  /** Only of a batch that no checkpoint lies before: it would be tried again. */
+  removeDeadLetter(pipelineId: number, partition: number, baseOffset: number): void
 }
 
 export interface StateWriter extends StateReader {

@@ -218,6 +218,9 @@ export class LmdbStateWriter extends LmdbStateReader implements StateWriter {
         const key = tables.entryKey(pipelineId, letter.partition, letter.baseOffset)
         env.put(tables.deadLetters, key, sealJson(letter))
       },
+      removeDeadLetter: (pipelineId, partition, baseOffset) => {
+        env.remove(tables.deadLetters, tables.entryKey(pipelineId, partition, baseOffset))
+      },
     }
   }
 }

@@ -13,6 +13,9 @@ export const NODE_ARGUMENTS: readonly string[] = [
   ['--retention-age', '30000d'],
 ].flat()
 
+/** No checkpoint within a run: every restart replays from the beginning. */
+export const REPLAY_ALL: readonly string[] = ['--checkpoint-every', '10m']
+
 /** Of what a node says, the newest is kept for the report of a failure. */
 const SAID_CHARACTERS_MAX = 8_192
 

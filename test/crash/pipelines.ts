@@ -18,6 +18,7 @@ export const FILES: readonly FileTarget[] = [
   { pipeline: 'rolling', feed: 'alerts', name: 'hot.ndjson' },
   { pipeline: 'rolling', feed: 'late', name: 'late.ndjson' },
   { pipeline: 'totals', feed: 'results', name: 'totals.ndjson' },
+  { pipeline: 'totals', feed: 'late', name: 'totals-late.ndjson' },
 ]
 export const POSTS: readonly FileTarget[] = [
   { pipeline: 'rolling', feed: 'alerts', name: 'hot' },

@@ -14,10 +14,10 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { KILL_AT_VARIABLE, KILL_POINTS, type KillPoint } from '../../engine/util/kill-point.ts'
 import { Prng } from '../../engine/util/prng.ts'
-import { checkAfterKill, checkLog, checkRun, openReference } from './check.ts'
+import { type Checked, checkAfterKill, checkLog, checkRun, openReference } from './check.ts'
 import { Feeder } from './feed.ts'
 import { MUTANTS, mutantEnvironment } from './mutant-names.ts'
-import { NODE_ARGUMENTS, NodeProcess } from './node-process.ts'
+import { NODE_ARGUMENTS, NodeProcess, REPLAY_ALL } from './node-process.ts'
 import { writePipelines } from './pipelines.ts'
 import { ROOT } from './places.ts'
 import { becomesQuiet } from './quiet.ts'
@@ -72,21 +72,21 @@ class CrashTest {
     this.#pipelines = writePipelines(dir, receiver.url)
   }
 
+  /** What was found so far, in words. */
+  get faults(): readonly string[] {
+    return this.#verdict.faults
+  }
+
   async run(): Promise<{ readonly verdict: Verdict; readonly report: Record<string, unknown> }> {
     const startedMs = performance.now()
     const untilMs = startedMs + this.#settings.minutes * 60_000
     while (this.#kills < this.#settings.kills && performance.now() < untilMs) {
       const kill = this.#schedule.next()
       await this.#kill(kill)
+      if (this.#isFoundOut) break
     }
-    await this.#finish()
     const verdict = this.#verdict
-    const log = await checkLog(verdict, this.#dir, this.#feeder, this.#settings.seed)
-    const reference = await openReference(this.#dir)
-    const evidence = { dir: this.#dir, posts: this.#posts('') }
-    const checked = await checkRun(verdict, 'killed run,', evidence, reference, true)
-    const calm = await this.#runUninterrupted()
-    await checkRun(verdict, 'uninterrupted run,', calm, reference, false)
+    const checked = this.#isFoundOut ? {} : await this.#judge()
     const { met, of } = this.#schedule
     const unmet = this.#schedule.unmet()
     return {
@@ -104,11 +104,29 @@ class CrashTest {
         pointsUnmet: unmet,
         killsAt: this.#killsAt,
         starts: this.#starts,
-        ...log,
         ...checked,
         seconds: Math.round((performance.now() - startedMs) / 1_000),
       },
     }
+  }
+
+  /** A broken engine that was found out at a kill; whether it could go on is nobody's question. */
+  get #isFoundOut(): boolean {
+    return this.#settings.mutant !== null && !isClean(this.#verdict)
+  }
+
+  async #judge(): Promise<Partial<Checked>> {
+    const verdict = this.#verdict
+    await this.#finish()
+    const log = await checkLog(verdict, this.#dir, this.#feeder, this.#settings.seed)
+    const reference = await openReference(this.#dir)
+    const evidence = { dir: this.#dir, posts: this.#posts('') }
+    const checked = await checkRun(verdict, 'killed run,', evidence, reference, true)
+    if (!this.#isFoundOut) {
+      const calm = await this.#runUninterrupted()
+      await checkRun(verdict, 'uninterrupted run,', calm, reference, false)
+    }
+    return { ...log, ...checked }
   }
 
   async #kill(kill: Kill): Promise<void> {
@@ -154,9 +172,11 @@ class CrashTest {
 
   /** Not after each kill: a look repairs LMDB's lock file, which the next start should find as the kill left it. */
   async #look(): Promise<void> {
-    const isSkipped = this.#prng.below(2) === 0 && this.#settings.mutant === null
+    const { mutant, seed } = this.#settings
+    const isSkipped = this.#prng.below(2) === 0 && mutant === null
     if (isSkipped || this.#feeder.acks.length === 0) return
     await checkAfterKill(this.#verdict, { dir: this.#dir, posts: this.#posts('') })
+    if (mutant !== null) await checkLog(this.#verdict, this.#dir, this.#feeder, seed)
   }
 
   /** Nodes that this test killed by hand. */
@@ -222,7 +242,9 @@ class CrashTest {
     this.#starts++
     const { mutant } = this.#settings
     const mutated = mutant === null ? {} : mutantEnvironment(mutant)
-    return new NodeProcess(['run', pipelines, '--data', join(dir, 'data'), ...NODE_ARGUMENTS, ...more], {
+    // What is not suppressed shows where something is replayed: everything, then.
+    const args = mutant === 'not-suppressed' ? [...NODE_ARGUMENTS, ...REPLAY_ALL] : NODE_ARGUMENTS
+    return new NodeProcess(['run', pipelines, '--data', join(dir, 'data'), ...args, ...more], {
       ...mutated,
       ...env,
     })
@@ -331,11 +353,11 @@ async function main(): Promise<number> {
   const receiver = new Receiver(settings.seed + 1)
   await receiver.listen()
   let isGood = false
+  const test = new CrashTest(settings, dir, receiver)
   try {
-    const { verdict, report } = await new CrashTest(settings, dir, receiver).run()
+    const { verdict, report } = await test.run()
     const covered = !settings.allPoints || (report.pointsUnmet as readonly string[]).length === 0
     isGood = isClean(verdict) && covered
-    for (const text of verdict.faults) process.stderr.write(`${text}\n`)
     if (!covered)
       process.stderr.write(`never killed at: ${(report.pointsUnmet as readonly string[]).join(', ')}\n`)
     process.stdout.write(`${JSON.stringify(report)}\n`)
@@ -346,6 +368,7 @@ async function main(): Promise<number> {
       `${JSON.stringify({ broken: error.message.split('\n')[0], seed: settings.seed, commit: commit() })}\n`,
     )
   } finally {
+    for (const text of test.faults) process.stderr.write(`${text}\n`)
     receiver.close()
     if (isGood && !settings.keep) rmSync(dir, { recursive: true, force: true })
     else process.stderr.write(`seed ${settings.seed}, commit ${commit()}, directory ${dir}\n`)

@@ -450,6 +450,8 @@ export class Checker {
   #checkAttempts(attempts: readonly Attempt[]): void {
     const stored = this.#storedByClient()
     const at = new Map<string, number>()
+    const storedOnce = new Set<string>()
+    const acknowledgedOnce = new Set<string>()
     const knownByTopic = this.#series.map((series) => new Set(series.map(keyText)))
     for (const attempt of attempts) {
       const { topicId } = attempt
@@ -468,14 +470,21 @@ export class Checker {
         const from = at.get(place) ?? 0
         return samples.every((sample, i) => stored.get(place)?.[from + i] === sample)
       })
-      check(
-        isStored || !attempt.acknowledged,
-        'what was acknowledged is in the log',
-        attempt.id,
-        attempt.client,
-      )
+      const { identity, acknowledged, id, client } = attempt
+      if (identity === null) {
+        check(isStored || !acknowledged, 'what was acknowledged is in the log', id, client)
+      } else if (byPartition.size > 0) {
+        if (acknowledged) acknowledgedOnce.add(identity)
+        if (isStored) {
+          check(!storedOnce.has(identity), 'what was sent again is stored once', id, client, identity)
+          storedOnce.add(identity)
+        }
+      }
       if (!isStored) continue
       for (const [place, samples] of byPartition) at.set(place, (at.get(place) ?? 0) + samples.length)
+    }
+    for (const identity of acknowledgedOnce) {
+      check(storedOnce.has(identity), 'what was acknowledged is in the log, whichever copy it was', identity)
     }
     for (const [place, samples] of stored) {
       check(

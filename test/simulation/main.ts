@@ -1,6 +1,6 @@
 /**
- * `npm run simulate -- [--runs N] [--minutes M] [--seed S] [--json]`: simulated lives of a node, one a seed, until the
- * number or the time is up. With --seed and neither of the others it replays that one run. The last line is JSON.
+ * `npm run simulate -- [--runs N] [--minutes M] [--seed S] [--long] [--json]`: simulated lives of a node, one a seed, until
+ * the number or the time is up; short ones, of which there are many, or with --long such with more load and more crashes. With --seed and neither of the others it replays that one run. The last line is JSON.
  */
 import { execFileSync } from 'node:child_process'
 import { parseArgs } from 'node:util'
@@ -16,6 +16,7 @@ const { values } = parseArgs({
     minutes: { type: 'string' },
     seed: { type: 'string' },
     mutant: { type: 'string' },
+    long: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
 })
@@ -49,6 +50,7 @@ if (values.mutant !== undefined && mutant === null) {
   )
   process.exit(2)
 }
+const length = values.long ? 'long' : 'short'
 const firstSeed = seedGiven ?? Math.floor(Math.random() * 2 ** 31)
 const untilMs = minutes === null ? Infinity : performance.now() + minutes * 60_000
 const startedMs = performance.now()
@@ -61,6 +63,8 @@ const sums = {
   faults: 0,
   steps: 0,
   entries: 0,
+  resent: 0,
+  deaths: 0,
   skips: 0,
   reads: 0,
 }
@@ -71,6 +75,8 @@ function add(report: SimulationReport): void {
   sums.faults += report.faultCount
   sums.steps += report.steps
   sums.entries += report.entries
+  sums.resent += report.resent
+  sums.deaths += report.deaths
   sums.skips += report.skippedBatches
   sums.reads += report.catchUpReads
   for (const [kind, count] of Object.entries(report.faults)) faults[kind] = (faults[kind] ?? 0) + count
@@ -80,13 +86,13 @@ for (let run = 0; run < runs && performance.now() < untilMs; run++) {
   const seed = firstSeed + run
   sums.runs++
   try {
-    const report = await simulate(seed, mutant)
+    const report = await simulate(seed, mutant, length)
     add(report)
     if (runs === 1) console.log(JSON.stringify(report, null, 2))
   } catch (error) {
     sums.failures++
     console.log(`seed ${seed} at commit ${commit()}: ${error instanceof Error ? error.stack : String(error)}`)
-    const broken = mutant === null ? '' : ` --mutant ${mutant.name}`
+    const broken = `${values.long ? ' --long' : ''}${mutant === null ? '' : ` --mutant ${mutant.name}`}`
     console.log(`replay: npm run simulate -- --seed ${seed}${broken}`)
     // A broken node was found out; that is all there is to know.
     if (mutant !== null) break
@@ -109,6 +115,8 @@ console.log(
     failures: sums.failures,
     simulatedHours: Number((sums.simulatedMs / HOUR_MS).toFixed(1)),
     crashes: sums.crashes,
+    deaths: sums.deaths,
+    resent: sums.resent,
     faults: sums.faults,
     seed: firstSeed,
   }),

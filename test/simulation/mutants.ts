@@ -8,7 +8,7 @@ import { Chain, type ChainOptions } from '../../engine/pipeline/chain.ts'
 import type { LogWriter } from '../../engine/store/log-contract.ts'
 import type { Progress, StateTransaction, StateWriter } from '../../engine/store/state-contract.ts'
 import type { Clock } from '../../engine/util/clock.ts'
-import type { Mutant } from './simulation.ts'
+import type { Mutant } from './sim-node.ts'
 
 /** The same object with some methods replaced. */
 function changed<T extends object>(target: T, methods: Partial<T>): T {
@@ -110,6 +110,30 @@ function retainingTooLittle(writer: LogWriter): LogWriter {
   })
 }
 
+/** A key is looked up, and never found. */
+function forgettingKeys(writer: LogWriter): LogWriter {
+  return changed(writer, {
+    openDedupe: (options) => {
+      const dedupe = writer.openDedupe(options)
+      return changed(dedupe, { keys: changed(dedupe.keys, { find: () => null }) })
+    },
+  })
+}
+
+/** A sequence that was stored is taken for the next one. */
+function forgettingSequences(writer: LogWriter): LogWriter {
+  return changed(writer, {
+    openDedupe: (options) => {
+      const dedupe = writer.openDedupe(options)
+      const check: typeof dedupe.producers.check = (...place) => {
+        const verdict = dedupe.producers.check(...place)
+        return verdict.verdict === 'duplicate' ? { verdict: 'new' } : verdict
+      }
+      return changed(dedupe, { producers: changed(dedupe.producers, { check, record: () => {} }) })
+    },
+  })
+}
+
 export const MUTANTS: readonly Mutant[] = [
   { name: 'progress-before-entries', stateWriter: (writer) => inTwo(writer, new Set(['putProgress'])) },
   { name: 'replay-not-suppressed', stateWriter: forgettingProgress },
@@ -125,5 +149,8 @@ export const MUTANTS: readonly Mutant[] = [
   { name: 'torn-log', logDisk: 'tears' },
   { name: 'torn-state', stateDisk: 'tears' },
   { name: 'retention-past-the-checkpoint', logWriter: retainingTooLittle },
+  { name: 'key-forgotten', logWriter: forgettingKeys },
+  { name: 'sequence-forgotten', logWriter: forgettingSequences },
+  { name: 'ring-of-a-dead-shard-kept', keepsRings: true },
   { name: 'wall-clock-instead-of-log-time', chain: (options, clock) => new WallClockChain(options, clock) },
 ]

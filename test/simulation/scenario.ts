@@ -19,6 +19,8 @@ export interface Scenario {
   readonly topics: readonly TopicSpec[]
   readonly plans: readonly PipelinePlan[]
   readonly clients: number
+  /** By client: what it does so that a request that is sent again is stored once. */
+  readonly identities: readonly ('none' | 'key' | 'producer')[]
   /** Requests that clients send while things fail, and after that. */
   readonly requests: number
   readonly samplesMax: number
@@ -45,6 +47,9 @@ export interface Scenario {
     readonly pause: number
     readonly stall: number
     readonly cleanStop: number
+    /** A shard dies alone, in the middle of its turn; the sink thread, between two of its calls. */
+    readonly shardDeath: number
+    readonly sinkDeath: number
   }
   /** Shards sleep until they are rung, however long: a ring that is forgotten shows. */
   readonly deepSleep: boolean
@@ -60,22 +65,30 @@ export const SIM_SINKS = ['table', 'file', 'upsert', 'hook'] as const
 const FEEDS: readonly SinkFeed[] = ['results', 'results', 'alerts', 'late']
 const AGGREGATES = ['count', 'sum', 'mean', 'min', 'max', 'standardDeviation', 'last', 'rate']
 
-export function makeScenario(prng: Prng): Scenario {
-  const topics = many(prng, 1, 2, (i): TopicSpec => {
+/** Short runs are many: what goes wrong needs a few requests and faults, not a long life. */
+export type Length = 'short' | 'long'
+
+export function makeScenario(prng: Prng, length: Length = 'short'): Scenario {
+  const isShort = length === 'short'
+  const topics = many(prng, 1, isShort && prng.below(3) > 0 ? 1 : 2, (i): TopicSpec => {
     const partitionBy = pick(prng, [null, null, ['host'], ['dc']])
     return { name: `topic-${i}`, partitions: 1 + prng.below(4), partitionBy }
   })
   const disorderMs = pick(prng, [0, 500, 2_000, 7_000])
   const clients = 1 + prng.below(2)
-  const samplesMax = pick(prng, [1, 1, 5, 20, 40])
+  const samplesMax = pick(prng, isShort ? [1, 1, 4, 12] : [1, 1, 5, 20, 40])
+  const requests = isShort ? 2 + prng.below(6) : 4 + prng.below(28)
   return {
     topics,
-    plans: many(prng, 1, 3, (i) => makePlan(prng, `pipeline-${i}`, pick(prng, topics), disorderMs)),
+    plans: many(prng, 1, isShort ? 2 : 3, (i) =>
+      makePlan(prng, `pipeline-${i}`, pick(prng, topics), disorderMs),
+    ),
     clients,
+    identities: many(prng, clients, clients, () => pick(prng, ['none', 'key', 'producer'] as const)),
     // Small requests cost little, and many of them fill a small ring.
-    requests: (4 + prng.below(28)) * (samplesMax === 1 ? 3 : 1),
+    requests: requests * (samplesMax === 1 ? 3 : 1),
     samplesMax,
-    hosts: pick(prng, [1, 2, 4, 8]),
+    hosts: pick(prng, isShort ? [1, 2, 4] : [1, 2, 4, 8]),
     paceMs: pick(prng, [5, 20, 100, 1_000, 5_000]),
     disorderMs,
     oddShare: pick(prng, [0, 0.02, 0.2]),
@@ -96,6 +109,8 @@ export function makeScenario(prng: Prng): Scenario {
       pause: pick(prng, [Infinity, 300, 100]),
       stall: pick(prng, [Infinity, 100, 20]),
       cleanStop: pick(prng, [Infinity, 1_000, 300]),
+      shardDeath: pick(prng, [Infinity, Infinity, 100, 25]),
+      sinkDeath: pick(prng, [Infinity, 300, 60]),
     },
     deepSleep: prng.below(2) === 0,
     smallBounds: prng.below(2) === 0,

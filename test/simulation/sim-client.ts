@@ -2,10 +2,20 @@
  * A client of the node together with the node's door for it (workers/ingest.ts): it makes requests, interns series, and
  * pushes frames into an ingest ring as far as there is room, a frame or a part of a request at a time. It outlives the
  * node: what was not acknowledged when the node went down it may send again, as other samples, so that they can be told
- * apart.
+ * apart. A client with an identity (idempotency keys, or a producer's sequence) sends the same samples again until it is
+ * answered, and now and then a copy while the first is under way: they must be in the log once.
  */
 import { SampleBuilder } from '../../engine/batch/sample-builder.ts'
-import { pushDefinitions, pushEnd, pushSamples } from '../../engine/broker/ingest-frames.ts'
+import {
+  ONCE_KEY,
+  ONCE_SEQUENCE,
+  type OnceFrame,
+  pushDefinitions,
+  pushEnd,
+  pushOnce,
+  pushProducer,
+  pushSamples,
+} from '../../engine/broker/ingest-frames.ts'
 import type { Acknowledgement } from '../../engine/broker/log-appender.ts'
 import type { BoardTopic } from '../../engine/broker/node-board.ts'
 import type { RingProducer } from '../../engine/ring/spsc-ring.ts'
@@ -33,7 +43,18 @@ export interface Attempt {
   readonly topicId: number
   /** Empty: the end of an input. */
   readonly samples: readonly SentSample[]
+  /** Of requests that are one and the same, however often they are sent; null: this one is sent once. */
+  readonly identity: string | null
   acknowledged: boolean
+}
+
+/** What is sent, once or again. */
+interface Request {
+  readonly topicId: number
+  readonly samples: readonly SentSample[]
+  readonly identity: string | null
+  /** Of a producer, by topic. */
+  readonly sequence: number
 }
 
 /** What numbers requests and samples over all clients and lives of the node. */
@@ -46,6 +67,8 @@ interface Job {
   readonly attempt: Attempt
   readonly columns: SampleBuilder
   readonly series: NewSeries | null
+  readonly once: OnceFrame | null
+  isOncePushed: boolean
   definedKeys: number
   pushed: number
 }
@@ -63,7 +86,19 @@ export class SimClient {
   readonly #counters: Counters
   readonly #series: readonly SimSeries[]
   readonly attempts: Attempt[] = []
-  readonly #inFlight = new Map<number, { readonly attempt: Attempt; readonly table: SeriesTable }>()
+  readonly #identity: Scenario['identities'][number]
+  readonly #inFlight = new Map<
+    number,
+    { readonly attempt: Attempt; readonly table: SeriesTable; readonly request: Request | null }
+  >()
+  /** To be sent again before anything new, in this order. */
+  #again: Request[] = []
+  /** By topic: a producer's next sequence. */
+  readonly #sequences = new Map<number, number>()
+  #requests = 0
+  #producer: { readonly producerId: number; readonly producerEpoch: number } | null = null
+  /** The request that asks to be a producer. */
+  #openingId: number | null = null
   #door: Door | null = null
   #topics: readonly BoardTopic[] = []
   #job: Job | null = null
@@ -78,6 +113,7 @@ export class SimClient {
     this.#prng = prng
     this.#clock = clock
     this.#counters = counters
+    this.#identity = scenario.identities[index]!
     this.#series = makeSeries(scenario.topics, index, scenario.hosts)
     this.#left = scenario.requests
     this.#endsLeft = scenario.endsInput && index === 0 ? scenario.topics.length : 0
@@ -94,19 +130,27 @@ export class SimClient {
   disconnect(): void {
     this.#door = null
     this.#job = null
-    for (const { attempt } of this.#inFlight.values()) {
-      if (attempt.samples.length === 0) this.#endsLeft++
-      else if (this.#prng.below(3) > 0) {
+    const again: Request[] = []
+    for (const { attempt, request } of this.#inFlight.values()) {
+      if (request === null) this.#endsLeft++
+      else if (attempt.identity !== null) {
+        again.push(request)
+        this.resent++
+      } else if (this.#prng.below(3) > 0) {
         this.#left++
         this.resent++
       }
     }
     this.#inFlight.clear()
+    this.#again = [...again, ...this.#again]
+    this.#openingId = null
+    // It is started again too, and fences what it was before.
+    if (this.#identity === 'producer' && this.#prng.below(3) === 0) this.#producer = null
   }
 
   /** Nothing more is to be sent while things fail. */
   get hasSent(): boolean {
-    return this.#left === 0 && this.#job === null
+    return this.#left === 0 && this.#again.length === 0 && this.#job === null
   }
 
   get isDone(): boolean {
@@ -122,13 +166,16 @@ export class SimClient {
   get nextMs(): number {
     if (this.#door === null) return Infinity
     if (this.#job !== null) return 0
-    if (this.#inFlight.size >= IN_FLIGHT_MAX) return Infinity
-    return this.#left > 0 ? this.#nextSendMs : Infinity
+    if (this.#inFlight.size >= IN_FLIGHT_MAX || this.#openingId !== null) return Infinity
+    return this.#left > 0 || this.#again.length > 0 ? this.#nextSendMs : Infinity
   }
 
   /** Pushes a frame, or begins a request. */
   turn(): void {
     if (this.#job !== null) this.#push(this.#job)
+    else if (this.#openingId !== null) return
+    else if (this.#identity === 'producer' && this.#producer === null) this.#openProducer()
+    else if (this.#again.length > 0) this.#send(this.#again.shift()!)
     else if (this.#left > 0) this.#begin()
   }
 
@@ -136,30 +183,52 @@ export class SimClient {
   sendEnd(): void {
     if (this.#endsLeft === 0 || this.#door === null || this.#job !== null) return
     const { topicId } = this.#topics[this.#endsLeft - 1]!
-    const id = this.#counters.attempts + 1
+    // Taken before the push, in which other clients may run; a number that is not used is no harm.
+    const id = ++this.#counters.attempts
     if (!pushEnd(this.#door.ring, id, topicId)) return
-    this.#counters.attempts = id
     this.#endsLeft--
-    this.#sent({ id, client: this.#index, topicId, samples: [], acknowledged: false })
+    this.#sent({ id, client: this.#index, topicId, samples: [], identity: null, acknowledged: false }, null)
   }
 
   /** False: not one of this client's requests. */
-  acknowledge({ requestId, samples, refusedSamples, refusedLocalIds }: Acknowledgement): boolean {
+  acknowledge(ack: Acknowledgement): boolean {
+    const { requestId, samples, refusedSamples, refusedLocalIds, once, grant } = ack
+    if (requestId === this.#openingId) {
+      check(grant !== undefined && grant !== null, 'who asks to be a producer becomes one', requestId)
+      this.#producer = grant
+      this.#openingId = null
+      return true
+    }
     const sent = this.#inFlight.get(requestId)
     if (sent === undefined) return false
     const { attempt, table } = sent
     check(!attempt.acknowledged, 'a request is acknowledged once', requestId)
+    const { verdict } = once ?? { verdict: 'stored' }
+    check(
+      verdict === 'stored' || verdict === 'duplicate',
+      'a request sent right is taken',
+      requestId,
+      verdict,
+    )
     const counted = samples + refusedSamples
-    check(counted === attempt.samples.length, 'an acknowledgement counts every sample', requestId, counted)
+    // A repeat is answered as the first was, whose series may not have been refused yet.
+    const isCounted = verdict === 'duplicate' || counted === attempt.samples.length
+    check(isCounted, 'an acknowledgement counts every sample', requestId, counted)
     attempt.acknowledged = true
     this.#inFlight.delete(requestId)
     for (const localId of refusedLocalIds) table.refuse(localId)
     return true
   }
 
-  #sent(attempt: Attempt): void {
+  #sent(attempt: Attempt, request: Request | null): void {
     this.attempts.push(attempt)
-    this.#inFlight.set(attempt.id, { attempt, table: this.#door!.tables.get(attempt.topicId)! })
+    const table = this.#door!.tables.get(attempt.topicId)!
+    this.#inFlight.set(attempt.id, { attempt, table, request })
+  }
+
+  #openProducer(): void {
+    const id = ++this.#counters.attempts
+    if (pushProducer(this.#door!.ring, id, Buffer.from(`client-${this.#index}`))) this.#openingId = id
   }
 
   #begin(): void {
@@ -167,28 +236,50 @@ export class SimClient {
     this.#nextSendMs = this.#clock.monotonicMs() - paceMs * Math.log(1 - this.#prng.float())
     this.#left--
     const { topicId } = pick(this.#prng, this.#topics)
-    const table = this.#door!.tables.get(topicId)!
     const samples: SentSample[] = []
-    const columns = new SampleBuilder(64)
     const count = 1 + this.#prng.below(samplesMax)
     for (let i = 0; i < count; i++) {
-      const sent = pick(this.#prng, this.#series)
-      const localId = table.internKey(sent.key)
-      if (localId < 0) continue
+      const series = pick(this.#prng, this.#series)
       // The first is ordinary: an attempt without any number could not be told from another.
       const odd = i > 0 && this.#prng.float() < this.#scenario.oddShare
       const value = odd ? pick(this.#prng, [NaN, Infinity, -Infinity, 0, -1e308]) : this.#value()
-      const timestampMs = this.#timestampMs(odd)
-      samples.push({ series: sent, timestampMs, value })
-      columns.push(localId, timestampMs, value)
+      samples.push({ series, timestampMs: this.#timestampMs(odd), value })
     }
+    const sequence = this.#sequences.get(topicId) ?? 0
+    if (this.#identity === 'producer') this.#sequences.set(topicId, sequence + 1)
+    const identity = this.#identity === 'none' ? null : `${this.#index}/${this.#requests++}`
+    const request = { topicId, samples, identity, sequence }
+    // A client that is in doubt sends a copy while the first is under way.
+    if (identity !== null && this.#prng.below(6) === 0) this.#again.push(request)
+    this.#send(request)
+  }
+
+  #send(request: Request): void {
+    const { topicId, identity } = request
+    const table = this.#door!.tables.get(topicId)!
+    const columns = new SampleBuilder(64)
+    const samples = request.samples.filter(({ series, timestampMs, value }) => {
+      const localId = table.internKey(series.key)
+      if (localId >= 0) columns.push(localId, timestampMs, value)
+      return localId >= 0
+    })
     const series = table.takeNew()
-    if (samples.length === 0) return
+    if (samples.length === 0 && identity === null) return
     const id = ++this.#counters.attempts
-    const attempt = { id, client: this.#index, topicId, samples, acknowledged: false }
-    this.#job = { attempt, columns, series, definedKeys: 0, pushed: 0 }
-    this.#sent(attempt)
+    const attempt: Attempt = { id, client: this.#index, topicId, samples, identity, acknowledged: false }
+    const once = this.#onceOf(request)
+    this.#job = { attempt, columns, series, once, isOncePushed: false, definedKeys: 0, pushed: 0 }
+    this.#sent(attempt, request)
     this.#push(this.#job)
+  }
+
+  #onceOf({ identity, sequence }: Request): OnceFrame | null {
+    if (identity === null) return null
+    const [client, number] = identity.split('/').map(Number)
+    const body = { fingerprint: number!, bodyBytes: 1 }
+    return this.#identity === 'producer'
+      ? { ...body, kind: ONCE_SEQUENCE, ...this.#producer!, sequence }
+      : { ...body, kind: ONCE_KEY, hash: { a: client! + 1, b: number!, c: 7, d: ~number! } }
   }
 
   /** One frame, or as many as there is room for. */
@@ -200,6 +291,12 @@ export class SimClient {
         const pushed = pushDefinitions(ring, attempt.topicId, series.firstId, series.keys, job.definedKeys)
         if (pushed === 0) return
         job.definedKeys += pushed
+        continue
+      }
+      if (job.once !== null && !job.isOncePushed) {
+        // The rest of the request is waited for from here on.
+        if (!pushOnce(ring, attempt.id, attempt.topicId, job.once)) return
+        job.isOncePushed = true
         continue
       }
       const to = Math.min(columns.count, job.pushed + 1 + this.#prng.below(FRAME_SAMPLES))

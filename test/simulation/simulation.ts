@@ -9,65 +9,30 @@
  * rest of a request, lets the others run until it is rung. Threads that another one on the stack waits for are left out,
  * for they would have to return first (`isAllowed`).
  */
-import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
-import {
-  Board,
-  type BoardBuffers,
-  type BoardPipeline,
-  type BoardTopic,
-  createBoard,
-  layOutPipelines,
-  layOutTopics,
-  PHASE_COMMITTER_ENDS,
-  PHASE_SHARDS_END,
-  PHASE_WRITER_ENDS,
-  slotCount,
-} from '../../engine/broker/node-board.ts'
-import { createShardActivity } from '../../engine/broker/shard-activity.ts'
+import { receiveMessageOnPort } from 'node:worker_threads'
+import { PHASE_COMMITTER_ENDS, PHASE_SHARDS_END, PHASE_WRITER_ENDS } from '../../engine/broker/node-board.ts'
 import { MillraceError } from '../../engine/contract/errors.ts'
 import * as catalog from '../../engine/metrics/catalog.ts'
 import { readMetric } from '../../engine/metrics/merge.ts'
-import { createMetricsBlock } from '../../engine/metrics/thread-metrics.ts'
-import { Chain, type ChainOptions } from '../../engine/pipeline/chain.ts'
-import { planHash } from '../../engine/pipeline/plan-difference.ts'
-import { createDoorbell, Doorbell } from '../../engine/ring/doorbell.ts'
-import { createRing, RingProducer } from '../../engine/ring/spsc-ring.ts'
-import type { LogWriter } from '../../engine/store/log-contract.ts'
-import { LmdbLogReader } from '../../engine/store/log-reader.ts'
-import { LogTables } from '../../engine/store/log-tables.ts'
-import { LmdbLogWriter } from '../../engine/store/log-writer.ts'
-import type { StateWriter } from '../../engine/store/state-contract.ts'
+import { Chain } from '../../engine/pipeline/chain.ts'
 import { LmdbStateReader } from '../../engine/store/state-reader.ts'
 import { StateTables } from '../../engine/store/state-tables.ts'
-import { LmdbStateWriter } from '../../engine/store/state-writer.ts'
-import { verifyOffsets } from '../../engine/store/store.ts'
-import type { Clock } from '../../engine/util/clock.ts'
 import { Prng } from '../../engine/util/prng.ts'
-import { CommitterThread } from '../../workers/committer.ts'
-import { LogWriterThread } from '../../workers/log-writer.ts'
-import { ShardThread } from '../../workers/shard.ts'
 import type { Surroundings } from '../../workers/surroundings.ts'
-import type { AckMessage, SharedWiring } from '../../workers/wiring.ts'
+import type { AckMessage } from '../../workers/wiring.ts'
 import { Checker, check, SimulationFailure } from './checker.ts'
-import { makeScenario, pick, type Scenario } from './scenario.ts'
+import { type Length, makeScenario, pick, type Scenario } from './scenario.ts'
 import { type Counters, SimClient } from './sim-client.ts'
-import { type DiskKind, openSimEnv, SimDisk } from './sim-disk.ts'
-import { SimSinks, SimTarget } from './sim-sinks.ts'
-
-/** A node that is broken on purpose: what the simulation must notice. */
-export interface Mutant {
-  readonly name: string
-  readonly logDisk?: DiskKind
-  readonly stateDisk?: DiskKind
-  readonly chain?: (options: ChainOptions, clock: Clock) => Chain
-  readonly logWriter?: (writer: LogWriter) => LogWriter
-  readonly stateWriter?: (writer: StateWriter) => StateWriter
-  readonly sinksAnswerEarly?: boolean
-}
+import { openSimEnv, SimDisk } from './sim-disk.ts'
+import { type Actor, type Mutant, metrics, type Role, SimNode } from './sim-node.ts'
+import { SimTarget } from './sim-sinks.ts'
+import { SimBell, SimClock } from './sim-time.ts'
 
 export interface SimulationOptions {
   readonly seed: number
   readonly mutant?: Mutant | null
+  /** Default: short. */
+  readonly length?: Length
   /** For tests that want something in particular of a run. */
   readonly change?: (scenario: Scenario) => Scenario
 }
@@ -79,6 +44,10 @@ export interface SimulationReport {
   readonly steps: number
   readonly simulatedMs: number
   readonly crashes: number
+  /** Of single threads, each replaced while the others went on. */
+  readonly deaths: number
+  /** Requests that clients sent again. */
+  readonly resent: number
   /** By kind, crashes by place among them. */
   readonly faults: Readonly<Record<string, number>>
   readonly faultCount: number
@@ -90,14 +59,17 @@ export interface SimulationReport {
 }
 
 /** Thrown through a thread's turn: the node is gone. */
-/** Simulated clients send neither keys nor sequences: the dedupe store runs, and stays empty. */
-const DEDUPE = { horizonMs: 86_400_000, keysMax: 1_000, producersMax: 10 }
-
 class SimCrash extends Error {
   override readonly name = 'SimCrash'
 }
 
-const CRASHES_MAX = 12
+/** Thrown through a shard's turn: the shard is gone, and nothing else. */
+class SimDeath extends Error {
+  override readonly name = 'SimDeath'
+}
+
+const CRASHES_MAX: Readonly<Record<Length, number>> = { short: 4, long: 12 }
+const DEATHS_MAX = 20
 /** Threads on the stack: one that runs, and those that wait for it to yield. */
 const DEPTH_MAX = 4
 /** A thread that waits this long in the middle of a turn waits for ever. */
@@ -106,103 +78,11 @@ const STEPS_MAX = 400_000
 /** After everything was sent and nothing fails any more, all of it is in results and sinks within these. */
 const QUIET_STEPS_MAX = 60_000
 /** How long the node is watched without input: ticks, silences and idle partitions have their time. */
-const QUIET_MS = 70_000
+const QUIET_MS: Readonly<Record<Length, number>> = { short: 20_000, long: 70_000 }
 const OVERSLEEP_MS_MAX = 5_000
 const OVERSLEEP_QUIET_MS_MAX = 20_000
 const SLOWNESS = 30
 const HEARTBEAT_MS = 1_000
-
-type Role = 'client' | 'writer' | 'shard' | 'committer'
-
-interface Sleep {
-  readonly bell: SimBell
-  readonly ticket: number
-  readonly untilMs: number
-}
-
-interface Actor {
-  readonly index: number
-  readonly role: Role
-  /** False: it has ended. */
-  readonly turn: () => boolean
-  /** Clients: when they want a turn. */
-  readonly nextMs: () => number
-  /** It gets few turns, so that others run far ahead of it. */
-  readonly isSlow: boolean
-  /** The machine gives it no time before this. */
-  stalledUntilMs: number
-  asleep: Sleep | null
-  ended: boolean
-  onStack: boolean
-}
-
-class SimClock implements Clock {
-  #monotonicMs = 0
-  #wallOffsetMs = 1_700_000_000_000
-
-  nowMs(): number {
-    return this.#monotonicMs + this.#wallOffsetMs
-  }
-
-  monotonicMs(): number {
-    return this.#monotonicMs
-  }
-
-  advance(ms: number): void {
-    this.#monotonicMs += ms
-  }
-
-  /** Somebody sets the clock. */
-  step(ms: number): void {
-    this.#wallOffsetMs += ms
-  }
-}
-
-/** Waits by letting the scheduler run others; a ring is a place where it may do so too. */
-class SimBell extends Doorbell {
-  readonly #word: Int32Array
-  readonly #simulation: Simulation
-  /** A producer waits in it for room, in the middle of its turn. */
-  readonly isForRoom: boolean
-
-  constructor(sab: SharedArrayBuffer, simulation: Simulation, isForRoom: boolean) {
-    super(sab)
-    this.#word = new Int32Array(sab)
-    this.#simulation = simulation
-    this.isForRoom = isForRoom
-  }
-
-  isRungSince(ticket: number): boolean {
-    // acquire: as Doorbell.wait; partner: ring().
-    return Atomics.load(this.#word, 0) !== ticket
-  }
-
-  override wait(ticket: number, timeoutMs: number): boolean {
-    return this.#simulation.waitIn(this, ticket, timeoutMs)
-  }
-
-  override ring(): void {
-    super.ring()
-    this.#simulation.pass('bell')
-  }
-}
-
-/** Counters are not looked at, but for two; all threads of all runs share one block. */
-const metrics = createMetricsBlock()
-
-/** What a node consists of between start and crash. */
-interface Life {
-  readonly board: Board
-  readonly actors: Actor[]
-  readonly sinks: SimSinks
-  readonly acks: MessagePort
-  readonly ports: readonly MessagePort[]
-  readonly bells: {
-    readonly writer: SimBell
-    readonly committer: SimBell
-    readonly shards: readonly SimBell[]
-  }
-}
 
 export class Simulation {
   readonly seed: number
@@ -219,24 +99,28 @@ export class Simulation {
   readonly #targets = new Map<string, SimTarget>()
   readonly #surroundings: Surroundings
   #roomBells = new Set<SharedArrayBuffer>()
-  #life: Life | null = null
+  readonly #length: Length
+  #life: SimNode | null = null
   #stack: Actor[] = []
-  #pipelines: readonly BoardPipeline[] = []
+  #pipelines: SimNode['pipelines'] = []
   #fence = 0
   #lastHeartbeatMs = Number.NEGATIVE_INFINITY
   /** Passes do nothing: promises settle, or the run is being checked. */
   #isStill = true
   #isQuiet = false
+  #isStopping = false
+  #deaths = 0
   #digest = 0
   #steps = 0
   #crashes = 0
   readonly #faults: Record<string, number> = {}
 
   constructor(options: SimulationOptions) {
-    const { seed, mutant = null, change = (scenario) => scenario } = options
+    const { seed, mutant = null, length = 'short', change = (scenario) => scenario } = options
     this.seed = seed
     this.#mutant = mutant
-    this.scenario = change(makeScenario(new Prng(seed)))
+    this.#length = length
+    this.scenario = change(makeScenario(new Prng(seed), length))
     this.#schedule = new Prng(seed ^ 0x51ed270b)
     this.#faultPrng = new Prng(seed ^ 0x2545f491)
     this.#targetPrng = new Prng(seed ^ 0x6c8e9cf5)
@@ -263,10 +147,11 @@ export class Simulation {
     for (let done = false; !done; ) {
       try {
         this.#isStill = false
+        this.#isStopping = false
         this.#start()
         done = await this.#live()
       } catch (error) {
-        if (!(error instanceof SimCrash) && !isInjected(error, this.#life !== null)) throw error
+        if (!(error instanceof SimCrash) && !isInjected(error)) throw error
         this.#noteFault(error instanceof SimCrash ? `crash at ${error.message}` : 'sync failure')
         this.#crashes++
       }
@@ -278,6 +163,8 @@ export class Simulation {
       steps: this.#steps,
       simulatedMs: this.clock.monotonicMs(),
       crashes: this.#crashes,
+      deaths: this.#deaths,
+      resent: this.#clients.reduce((sum, client) => sum + client.resent, 0),
       faults: this.#faults,
       faultCount: Object.values(this.#faults).reduce((sum, count) => sum + count, 0),
       logOffsets: this.#checker.logOffsets,
@@ -294,7 +181,9 @@ export class Simulation {
   pass(place: string): void {
     if (this.#isStill) return
     const { crash, preempt } = this.scenario.oneIn
-    if (this.#crashes < CRASHES_MAX && this.#fails(crash)) throw new SimCrash(place)
+    if (this.#crashes < CRASHES_MAX[this.#length] && this.#fails(crash)) throw new SimCrash(place)
+    if (this.#stack.at(-1)?.role === 'shard' && this.#mayDie(this.scenario.oneIn.shardDeath))
+      throw new SimDeath(place)
     if (this.#stack.length > 0 && this.#stack.length < DEPTH_MAX && this.#schedule.float() * preempt < 1)
       this.#runOne()
   }
@@ -319,7 +208,7 @@ export class Simulation {
   #diskWorld() {
     const fails = (): boolean => {
       if (this.#isStill || !this.#fails(this.scenario.oneIn.syncFailure)) return false
-      return this.#crashes < CRASHES_MAX
+      return this.#crashes < CRASHES_MAX[this.#length]
     }
     return {
       prng: this.#faultPrng,
@@ -331,6 +220,11 @@ export class Simulation {
         this.#checker.durable(env, writes)
       },
     }
+  }
+
+  /** A thread alone; the others are told of it, and must be able to answer. */
+  #mayDie(oneIn: number): boolean {
+    return !this.#isStopping && this.#deaths < DEATHS_MAX && this.#fails(oneIn)
   }
 
   /** One chance in `oneIn`, while things fail. */
@@ -387,148 +281,51 @@ export class Simulation {
     actor.onStack = true
     this.#stack.push(actor)
     this.#note(actor.index)
-    // A crash leaves the stack as it is; the next life begins with an empty one.
-    if (!actor.turn()) actor.ended = true
+    let isDead = false
+    try {
+      // A crash leaves the stack as it is; the next life begins with an empty one.
+      if (!actor.turn()) actor.ended = true
+    } catch (error) {
+      if (!(error instanceof SimDeath)) throw error
+      isDead = true
+    }
     this.#stack.pop()
     actor.onStack = false
+    if (isDead) {
+      actor.ended = true
+      this.#replace('death of a shard', (life) => life.shardDied(actor))
+    }
+  }
+
+  /** The supervisor, on a thread that is not simulated: nobody runs in between. */
+  #replace(fault: string, begin: (life: SimNode) => void): void {
+    this.#noteFault(fault)
+    this.#deaths++
+    this.#isStill = true
+    begin(this.#life!)
+    this.#isStill = false
   }
 
   // ---- a life of the node --------------------------------------------------------------------------------------
 
-  /** As openStore, prepareStore and NodeThreads do it. */
   #start(): void {
-    const { scenario } = this
     this.#roomBells = new Set()
-    this.#fence++
-    const log = openSimEnv(this.#logDisk, null)
-    const state = openSimEnv(this.#stateDisk, null)
-    log.transaction(() => log.takeFence(this.#fence))
-    state.transaction(() => state.takeFence(this.#fence))
-    const newestMs = verifyOffsets(log, state, 'the simulated store')
-    const aliveMs = Math.max(newestMs, this.#lastHeartbeatMs)
-    const downFromMs = Number.isFinite(aliveMs) ? Math.min(aliveMs, this.clock.nowMs()) : null
-    const topics = this.#prepareTopics()
-    const pipelines = this.#preparePipelines(topics)
-    this.#pipelines = pipelines
-    this.#checker.prepared(pipelines)
-
-    const rows = pipelines.map(({ slot, topic }) => ({ slot, partitions: topic.partitions }))
-    const board = createBoard(slotCount(topics), slotCount(rows))
-    const shards = 1 + this.#schedule.below(3)
-    const each = <T>(count: number, make: () => T): T[] => Array.from({ length: count }, make)
-    const shardBells = each(shards, createDoorbell)
-    const shardRings = each(shards, () => createRing(scenario.shardRingBytes))
-    const commitRings = each(shards, () => createRing(scenario.commitRingBytes))
-    const commitRoomBells = each(shards, createDoorbell)
-    const ingestRings = each(scenario.clients, () => createRing(scenario.ingestRingBytes))
-    const ingestRoomBells = each(scenario.clients, createDoorbell)
-    for (const bell of commitRoomBells) this.#roomBells.add(bell)
-    const writerBell = createDoorbell()
-    const committerBell = createDoorbell()
-    const acks = new MessageChannel()
-    const cursors = new MessageChannel()
-    // Nobody supervises: a simulated shard that fails ends the simulated node.
-    const supervision = new MessageChannel()
-    const { bell } = this.#surroundings
-    const shared: SharedWiring = { dir: '', fence: this.#fence, board, topics, pipelines, metrics }
-    const actors: Actor[] = []
-    const add = (role: Role, turn: () => boolean, nextMs: () => number = () => 0): void => {
-      const isSlow = this.#schedule.below(4) === 0
-      actors.push({
-        index: actors.length,
-        role,
-        turn,
-        nextMs,
-        isSlow,
-        stalledUntilMs: 0,
-        asleep: null,
-        ended: false,
-        onStack: false,
-      })
-    }
-
-    for (const [i, client] of this.#clients.entries()) {
-      client.open(new RingProducer(ingestRings[i]!, bell(writerBell), bell(ingestRoomBells[i]!)), topics)
-      const turn = (): boolean => {
-        client.turn()
-        return true
-      }
-      add('client', turn, () => client.nextMs)
-    }
-    add(
-      'writer',
-      begun(() => {
-        const writer = this.#openLogWriter()
-        return new LogWriterThread(
-          {
-            ...shared,
-            ingestRings,
-            ingestRoomBells,
-            bell: writerBell,
-            shardRings,
-            shardBells,
-            port: acks.port2,
-            control: supervision.port1,
-            seriesLimit: scenario.seriesLimit,
-            dedupe: DEDUPE,
-            retentionAgeMs: scenario.retentionAgeMs,
-            retentionBytes: scenario.retentionBytes,
-            downFromMs,
-          },
-          this.#mutant?.logWriter?.(writer) ?? writer,
-          this.#surroundings,
-        )
-      }),
-    )
-    for (let shard = 0; shard < shards; shard++) {
-      add(
-        'shard',
-        begun(() => {
-          return new ShardThread(
-            {
-              ...shared,
-              shard,
-              shardCount: shards,
-              ring: shardRings[shard]!,
-              bell: shardBells[shard]!,
-              commitRing: commitRings[shard]!,
-              commitRoomBell: commitRoomBells[shard]!,
-              committerBell,
-              activity: createShardActivity(),
-            },
-            this.#openLogReader(),
-            this.#openStateReader(),
-            this.#surroundings,
-          )
-        }),
-      )
-    }
-    add(
-      'committer',
-      begun(() => {
-        const writer = new LmdbStateWriter(new StateTables(openSimEnv(this.#stateDisk, this.#fence)))
-        return new CommitterThread(
-          {
-            ...shared,
-            rings: commitRings,
-            roomBells: commitRoomBells,
-            bell: committerBell,
-            shardBells,
-            port: cursors.port1,
-            control: supervision.port1,
-            commitMs: scenario.commitMs,
-            checkpointMs: scenario.checkpointMs,
-            retentionAgeMs: scenario.retentionAgeMs,
-          },
-          this.#mutant?.stateWriter?.(writer) ?? writer,
-          this.#surroundings,
-        )
-      }),
-    )
-    const sinks = new SimSinks({
-      world: {
+    const { scenario, clock } = this
+    const life = new SimNode({
+      scenario,
+      clock,
+      schedule: this.#schedule,
+      fence: ++this.#fence,
+      lastHeartbeatMs: this.#lastHeartbeatMs,
+      logDisk: this.#logDisk,
+      stateDisk: this.#stateDisk,
+      mutant: this.#mutant,
+      surroundings: this.#surroundings,
+      clients: this.#clients,
+      targets: this.#targets,
+      sinkWorld: {
         prng: this.#targetPrng,
-        clock: this.clock,
+        clock,
         pass: (place) => this.pass(place),
         callFails: () => {
           const failed = this.#fails(scenario.oneIn.targetFailure)
@@ -536,64 +333,12 @@ export class Simulation {
           return failed
         },
       },
-      pipelines,
-      targets: this.#targets,
-      state: this.#openStateReader(),
-      log: this.#openLogReader(),
-      port: cursors.port2,
-      committerBell: bell(committerBell),
-      answersEarly: this.#mutant?.sinksAnswerEarly ?? false,
+      bell: (sab, isForRoom) => new SimBell(sab, this, isForRoom),
+      roomBells: this.#roomBells,
     })
-    this.#life = {
-      board: new Board(board as BoardBuffers),
-      actors,
-      sinks,
-      acks: acks.port1,
-      ports: [supervision.port1, supervision.port2, acks.port1, acks.port2, cursors.port1, cursors.port2],
-      bells: {
-        writer: new SimBell(writerBell, this, false),
-        committer: new SimBell(committerBell, this, false),
-        shards: shardBells.map((sab) => new SimBell(sab, this, false)),
-      },
-    }
-  }
-
-  #prepareTopics(): BoardTopic[] {
-    const writer = this.#openLogWriter()
-    writer.transaction((txn) => {
-      for (const topic of this.scenario.topics) txn.createTopic(topic)
-    })
-    return layOutTopics(writer.topics().map(({ id, ...topic }) => ({ topicId: id, ...topic })))
-  }
-
-  #preparePipelines(topics: readonly BoardTopic[]): BoardPipeline[] {
-    const writer = new LmdbStateWriter(new StateTables(openSimEnv(this.#stateDisk, this.#fence)))
-    const records = writer.transaction((txn) =>
-      this.scenario.plans.map((plan) => {
-        const { topicId } = topics.find(({ name }) => name === plan.topic.name)!
-        const { id } = txn.putPipeline({
-          name: plan.name,
-          topicId,
-          topic: plan.topic.name,
-          planHash: planHash(plan),
-          planJson: JSON.stringify(plan),
-        })
-        return { plan, pipelineId: id }
-      }),
-    )
-    return layOutPipelines(records, topics)
-  }
-
-  #openLogWriter(): LmdbLogWriter {
-    return new LmdbLogWriter(new LogTables(openSimEnv(this.#logDisk, this.#fence))).load()
-  }
-
-  #openLogReader(): LmdbLogReader {
-    return new LmdbLogReader(new LogTables(openSimEnv(this.#logDisk, null)))
-  }
-
-  #openStateReader(): LmdbStateReader {
-    return new LmdbStateReader(new StateTables(openSimEnv(this.#stateDisk, null)))
+    this.#life = life
+    this.#pipelines = life.pipelines
+    this.#checker.prepared(life.pipelines)
   }
 
   /** True: the run is over; false: the node was stopped cleanly, to start again. A crash comes as a throw. */
@@ -604,10 +349,10 @@ export class Simulation {
       const isSent = this.#clients.every((client) => client.hasSent)
       if (isSent && !this.#isQuiet) {
         this.#isQuiet = true
-        quietUntilMs = this.clock.monotonicMs() + QUIET_MS
+        quietUntilMs = this.clock.monotonicMs() + QUIET_MS[this.#length]
       }
       if (this.#isQuiet) {
-        quietUntilMs = Math.min(quietUntilMs, this.clock.monotonicMs() + QUIET_MS)
+        quietUntilMs = Math.min(quietUntilMs, this.clock.monotonicMs() + QUIET_MS[this.#length])
         check(
           ++quietSteps < QUIET_STEPS_MAX,
           'what was sent is in committed results after a bounded time',
@@ -632,10 +377,11 @@ export class Simulation {
     check(++this.#steps < STEPS_MAX, 'a run ends', () => this.#standing())
     this.#disturb()
     this.#receiveAcks()
+    this.#life!.supervise()
     const { actors, sinks } = this.#life!
     const nowMs = this.clock.monotonicMs()
     const awake = actors.filter((actor) => this.#isAwake(actor) && this.#isAllowed(actor))
-    const isSinkTurn = sinks.nextMs <= nowMs && this.#schedule.below(awake.length + 1) === 0
+    const isSinkTurn = sinks !== null && sinks.nextMs <= nowMs && this.#schedule.below(awake.length + 1) === 0
     if (isSinkTurn) await this.#sinkTurn()
     else if (awake.length > 0) this.#runActor(this.#choose(awake))
     else this.#passTime()
@@ -644,7 +390,7 @@ export class Simulation {
   async #sinkTurn(): Promise<void> {
     this.#note(-1)
     // What follows from a promise cannot be interrupted; targets are, before and after each call.
-    const turn = this.#life!.sinks.turn()
+    const turn = this.#life!.sinks!.turn()
     this.#isStill = true
     await turn
     this.#isStill = false
@@ -660,7 +406,12 @@ export class Simulation {
       const role = pick<Role>(this.#faultPrng, ['shard', 'shard', 'committer', 'writer'])
       const threads = this.#life!.actors.filter((actor) => actor.role === role)
       const stallMs = 100 << this.#faultPrng.below(8)
-      pick(this.#faultPrng, threads).stalledUntilMs = this.clock.monotonicMs() + stallMs
+      // All shards may be dead just now.
+      if (threads.length > 0)
+        pick(this.#faultPrng, threads).stalledUntilMs = this.clock.monotonicMs() + stallMs
+    }
+    if (this.#life!.sinks !== null && this.#mayDie(this.scenario.oneIn.sinkDeath)) {
+      this.#replace('death of the sink thread', (life) => life.sinksDied())
     }
     if (this.#fails(pause)) {
       this.#noteFault('pause of the machine')
@@ -679,7 +430,7 @@ export class Simulation {
     const wakes = actors
       .filter(({ ended }) => !ended)
       .map(({ asleep, nextMs, stalledUntilMs }) => Math.max(stalledUntilMs, asleep?.untilMs ?? nextMs()))
-    wakes.push(sinks.nextMs)
+    wakes.push(sinks?.nextMs ?? Infinity)
     const coming = wakes.filter((ms) => Number.isFinite(ms) && ms > nowMs)
     // A timeout is a lower bound: on a busy machine a thread wakes later.
     const isLate = coming.length === 0 || this.#schedule.below(2) === 0
@@ -690,7 +441,7 @@ export class Simulation {
 
   #receiveAcks(): void {
     for (;;) {
-      const received = receiveMessageOnPort(this.#life!.acks)
+      const received = receiveMessageOnPort(this.#life!.acks.port1)
       if (received === undefined) return
       for (const ack of (received.message as AckMessage).acks) {
         const taken = this.#clients.some((client) => client.acknowledge(ack))
@@ -700,9 +451,11 @@ export class Simulation {
   }
 
   #isSettled(): boolean {
-    return (
-      this.#checker.isCaughtUp && this.#clients.every((client) => client.isDone) && this.#life!.sinks.isIdle
-    )
+    return this.#checker.isCaughtUp && this.#clients.every((client) => client.isDone) && this.#isDelivered
+  }
+
+  get #isDelivered(): boolean {
+    return this.#life!.sinks?.isIdle ?? false
   }
 
   #standing(): string {
@@ -711,12 +464,13 @@ export class Simulation {
       ({ role, asleep: sleep, ended }) => `${role}:${ended ? 'ended' : sleep === null ? 'awake' : 'asleep'}`,
     )
     const clients = this.#clients.map(({ isDone, hasSent }) => `${hasSent}/${isDone}`)
-    return `${asleep} log ${board.logEnd} committed ${board.committed} clients ${clients} sinks ${sinks.isIdle}`
+    return `${asleep} log ${board.logEnd} committed ${board.committed} clients ${clients} sinks ${sinks?.isIdle}`
   }
 
   /** As NodeThreads.stop: each kind of thread ends when everything that comes to it has come. */
   async #stop(): Promise<void> {
-    const { board, bells, actors, sinks } = this.#life!
+    const life = this.#life!
+    const { board, bells, actors } = life
     const ended = (role: Role): boolean => actors.every((actor) => actor.role !== role || actor.ended)
     const until = async (condition: () => boolean, what: string): Promise<void> => {
       for (let steps = 0; !condition(); steps++) {
@@ -724,6 +478,8 @@ export class Simulation {
         await this.#step()
       }
     }
+    this.#isStopping = true
+    await until(() => !life.isRecovering, 'no thread is being replaced')
     await until(() => this.#clients.every((client) => !client.isPushing), 'clients')
     for (const actor of actors) if (actor.role === 'client') actor.ended = true
     board.enter(PHASE_WRITER_ENDS)
@@ -731,13 +487,14 @@ export class Simulation {
     await until(() => ended('writer'), 'the log writer')
     // A stop leaves what shards and sinks have not reached yet to the next start, and the last stop of a run has none.
     if (this.#isQuiet)
-      await until(() => this.#checker.isCaughtUp && sinks.isIdle, 'what is logged is delivered')
+      await until(() => this.#checker.isCaughtUp && this.#isDelivered, 'what is logged is delivered')
     board.enter(PHASE_SHARDS_END)
     for (const bell of bells.shards) bell.ring()
     await until(() => ended('shard'), 'the shards')
     // An outbox that is stopping sets a real timer, which only its end clears: it is not crashed.
     const wasQuiet = this.#isQuiet
     this.#isQuiet = true
+    const sinks = life.sinks!
     sinks.stop()
     await until(() => sinks.stopped, 'the sinks')
     this.#isQuiet = wasQuiet
@@ -755,10 +512,7 @@ export class Simulation {
     this.#stack = []
     this.#logDisk.crash()
     this.#stateDisk.crash()
-    if (life !== null) {
-      life.sinks.crash()
-      for (const port of life.ports) port.close()
-    }
+    life?.crash()
     for (const client of this.#clients) client.disconnect()
     if (this.#pipelines.length > 0) this.#checker.compare()
     this.clock.advance(pick(this.#faultPrng, [0, 5, 500, 20_000, 3_600_000, 36_000_000]))
@@ -766,7 +520,7 @@ export class Simulation {
 
   #finish(): void {
     this.#isStill = true
-    const state = this.#openStateReader()
+    const state = new LmdbStateReader(new StateTables(openSimEnv(this.#stateDisk, null)))
     const attempts = this.#clients.flatMap((client) => client.attempts).sort((a, b) => a.id - b.id)
     this.#checker.finish(attempts, (pipelineId) => state.alerts(pipelineId).map(({ json }) => json))
     for (const pipeline of this.#pipelines) {
@@ -774,17 +528,6 @@ export class Simulation {
         this.#checker.checkTarget(pipeline, i, this.#targets.get(`${pipeline.plan.name}/${name}`)!)
       }
     }
-  }
-}
-
-/** A thread's first turn makes and starts it. */
-function begun(make: () => { start(): void; turn(): boolean }): () => boolean {
-  let thread: { start(): void; turn(): boolean } | null = null
-  return () => {
-    if (thread !== null) return thread.turn()
-    thread = make()
-    thread.start()
-    return true
   }
 }
 
@@ -798,10 +541,14 @@ function catchUpReads(): number {
 }
 
 /** A failed sync ends the process; it is no finding. */
-function isInjected(error: unknown, _hasLife: boolean): boolean {
+function isInjected(error: unknown): boolean {
   return error instanceof MillraceError && error.code === 'STORE_IO'
 }
 
-export async function simulate(seed: number, mutant: Mutant | null = null): Promise<SimulationReport> {
-  return new Simulation({ seed, mutant }).run()
+export async function simulate(
+  seed: number,
+  mutant: Mutant | null = null,
+  length: Length = 'short',
+): Promise<SimulationReport> {
+  return new Simulation({ seed, mutant, length }).run()
 }

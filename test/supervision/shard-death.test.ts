@@ -122,6 +122,7 @@ class MemoryCommits implements StateTransaction {
   reset = unused
   putSink = unused
   putDeadLetter = unused
+  removeDeadLetter = unused
 
   /** What the collector reads when it starts. */
   reader(): StateReader {

@@ -3,6 +3,7 @@
  * was opened before an error is closed again.
  */
 import { livePage } from '../dashboards/live/index.ts'
+import type { BoardBuffers } from '../engine/broker/node-board.ts'
 import type { NodeConfig } from '../engine/config/config.ts'
 import { MillraceError } from '../engine/contract/errors.ts'
 import type { Refusal } from '../engine/contract/ingest.ts'
@@ -42,6 +43,8 @@ export interface NodeOptions {
   readonly resetState?: boolean
   /** What a person should know, and nothing stops for: a sink that retries. */
   readonly onWarning?: (error: MillraceError) => void
+  /** Given the node's board before anything runs: for a thread that watches it from beside, as a benchmark's does. */
+  readonly onBoard?: (board: BoardBuffers) => void
 }
 
 export type RunningNode = Node
@@ -102,6 +105,7 @@ class LocalNode implements RunningNode {
       onStuck: () => this.#kill(),
     })
     const { board, blocks, input } = this.#threads
+    options.onBoard?.(this.#threads.boardBuffers)
     this.#disk = new DiskGuard({
       dir: store.dir,
       reserveBytes: config.diskReserveBytes,

@@ -1,8 +1,12 @@
 /**
  * A shard's side of the ring to the committer (frames: commit-frames.ts). A push blocks the thread while the ring is
  * full: that is the backpressure from the disk to the shards, and the log absorbs the rest. Called by one shard only.
+ *
+ * With a held bell the committer is woken by `endTurn`, once, and only for what somebody waits for; mere progress lies in
+ * the ring until it looks by itself (workers/committer.ts: PROGRESS_MS_MIN).
  */
 import type { EntrySink, Ledger } from '../contract/entries.ts'
+import type { HeldBell } from '../ring/held-bell.ts'
 import type { RingProducer } from '../ring/spsc-ring.ts'
 import { PAGE_BYTES } from '../state/cells.ts'
 import { assert } from '../util/assert.ts'
@@ -29,11 +33,26 @@ const encoder = new TextEncoder()
 export class CommitProducer {
   readonly #ring: RingProducer
   readonly #waiting: (forRoom: boolean) => void
+  /** The one that the ring rings; null: it wakes the committer by itself. */
+  readonly #bell: HeldBell | null
+  #isNews = false
 
   /** `waiting` is told when the thread begins to wait for room, and when it goes on. */
-  constructor(ring: RingProducer, waiting: (forRoom: boolean) => void = () => {}) {
+  constructor(
+    ring: RingProducer,
+    waiting: (forRoom: boolean) => void = () => {},
+    bell: HeldBell | null = null,
+  ) {
     this.#ring = ring
     this.#waiting = waiting
+    this.#bell = bell
+  }
+
+  /** Everything that belongs together is pushed. */
+  endTurn(): void {
+    if (!this.#isNews) return
+    this.#isNews = false
+    this.#bell?.release()
   }
 
   entriesOf(pipelineId: number, partition: number): EntrySink {
@@ -52,6 +71,7 @@ export class CommitProducer {
           at + frames.ENTRY_HEADER_BYTES,
         )
         ring.commit(frames.FRAME_ENTRY)
+        this.#isNews = true
       },
     }
   }
@@ -72,6 +92,8 @@ export class CommitProducer {
     ring.f64[f64At + 8] = ledger.dead
     ring.f64[f64At + 9] = logMs
     ring.commit(frames.FRAME_PROGRESS)
+    // Owners of groups wait for it.
+    if (!Number.isNaN(logMs)) this.#isNews = true
   }
 
   checkpoint(pipelineId: number, partition: number, stream: StreamState): void {
@@ -93,12 +115,15 @@ export class CommitProducer {
     ring.i32[(at + 24) >> 2] = meta.length
     ring.u8.set(meta, at + frames.CHECKPOINT_HEADER_BYTES)
     ring.commit(frames.FRAME_CHECKPOINT)
+    this.#isNews = true
     killPoint('checkpoint-marked')
   }
 
   done(): void {
     this.#claim(8, -1, -1)
     this.#ring.commit(frames.FRAME_DONE)
+    this.#isNews = true
+    this.endTurn()
   }
 
   #group(pipelineId: number, partition: number, groupId: number, key: Uint8Array): void {
@@ -115,6 +140,7 @@ export class CommitProducer {
     let at = ring.claim(bytes)
     if (at < 0) {
       this.#waiting(true)
+      this.#bell?.release()
       assert(ring.waitForRoom(bytes, ROOM_TIMEOUT_MS), 'the committer takes what shards send', bytes)
       this.#waiting(false)
       at = ring.claim(bytes)

@@ -151,8 +151,8 @@ class LocalNode implements RunningNode {
   async start(): Promise<void> {
     await this.#disk.start()
     this.#threads.start()
-    this.#heartbeat = setInterval(() => this.#beat(), HEARTBEAT_MS)
-    this.#beat()
+    this.#heartbeat = setInterval(() => void this.#beat(), HEARTBEAT_MS)
+    void this.#beat()
     await this.#until(() => this.#threads.areUp, 'the threads to start', START_MS_MAX)
     const { host, port } = this.#options.config
     const { url } = await this.#http.listen(host, port)
@@ -236,9 +236,9 @@ class LocalNode implements RunningNode {
     return problem === null ? { ready: true, reasons: [] } : { ready: false, reasons: [problem] }
   }
 
-  #beat(): void {
+  async #beat(): Promise<void> {
     try {
-      this.#store.heartbeat()
+      await this.#store.heartbeatAside()
       this.#threads.mainMetrics.set(catalog.THREAD_HEARTBEAT, systemClock.nowMs() / 1_000)
     } catch (error) {
       this.#fail('main', MillraceError.fromWire(wireOf(error)))

@@ -205,6 +205,7 @@ class BenchNode {
         commitMs: COMMIT_MS,
         checkpointMs: NEVER_MS,
         retentionAgeMs: NEVER_MS,
+        retentionBytes: Number.POSITIVE_INFINITY,
       },
     }
     this.#committer = new Worker(WORKER, { workerData: role, transferList: ports })

@@ -20,6 +20,8 @@ const BENCHES: Readonly<Record<string, () => Promise<{ bench: BenchModule }>>> =
   detectors: () => import('./detectors.ts'),
   'two-phase-group': () => import('./two-phase-group.ts'),
   checkpoint: () => import('./checkpoint.ts'),
+  latency: () => import('./latency.ts'),
+  scaling: () => import('./scaling.ts'),
 }
 
 const USAGE = `usage: npm run bench -- NAME... [--all] [--smoke] [--json] [--list]\nbenchmarks: ${Object.keys(BENCHES).join(', ')}\n`

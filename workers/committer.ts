@@ -1,6 +1,7 @@
 /**
- * The committer thread: the only writer of the state environment. Short epochs: everything the shards have finished goes
- * into one durable transaction every `commitMs`; it asks the shards for a checkpoint every `checkpointMs` and keeps the
+ * The committer thread: the only writer of the state environment. Short epochs: what somebody waits for (results, alerts,
+ * checkpoints, sinks' cursors) goes into one durable transaction at once, or `commitMs` after the last; that samples were
+ * worked through without a result is written along, or by itself every PROGRESS_MS_MIN (docs/decisions/latency.md). It asks the shards for a checkpoint every `checkpointMs` and keeps the
  * sinks' cursors. It waits for nobody but its bell, so shards that wait for room in its rings always get it.
  */
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
@@ -29,6 +30,10 @@ import type {
 /** Bytes collected that are committed without waiting for the interval. */
 const PENDING_BYTES_MAX = 8 << 20
 const RETENTION_EVERY_MS = 60_000
+/** Progress alone is committed no more often than this, nor than every `commitMs`. */
+const PROGRESS_MS_MIN = 100
+/** Results of one request come from many partitions, and turns, of shards: so long their commit waits for the last of them. */
+const LINGER_MS = 1
 
 export async function runCommitter(wiring: CommitterWiring): Promise<void> {
   const writer = openStateWriter({ dir: wiring.dir, fence: wiring.fence })
@@ -59,6 +64,10 @@ export class CommitterThread {
   /** By pipeline row: windowed samples that an owner has found to be late and no counter has given back yet. */
   readonly #windowedDebt: Float64Array
   #committedAtMs: number
+  /** When what is waited for now was first seen; Infinity: nothing is. */
+  #waitedSinceMs = Infinity
+  /** When something that was waited for was committed last. */
+  #hurriedAtMs: number
   #checkpointedAtMs: number
   #retainedAtMs: number
   readonly #surroundings: Surroundings
@@ -84,6 +93,7 @@ export class CommitterThread {
     this.#partials = new PartialRetention(wiring.pipelines)
     const nowMs = clock.monotonicMs()
     this.#committedAtMs = nowMs
+    this.#hurriedAtMs = nowMs
     this.#checkpointedAtMs = nowMs
     this.#retainedAtMs = nowMs
   }
@@ -113,13 +123,25 @@ export class CommitterThread {
     const nowMs = this.#clock.monotonicMs()
     const hurried =
       this.#board.phase !== PHASE_RUNNING || this.#collector.pendingBytes >= this.#pendingBytesMax
-    const due = hurried || nowMs - this.#committedAtMs >= this.#wiring.commitMs
-    if (due && this.#hasWork()) this.#commit()
+    if (this.#waitedSinceMs === Infinity && this.#isWaitedFor) this.#waitedSinceMs = nowMs
+    if (this.#hasWork() && (hurried || nowMs >= this.#commitDueMs())) this.#commit()
     else if (ending && this.#collector.allDone && !this.#ringsHold()) return false
     else this.#sleep(nowMs)
     this.#askCheckpoint()
     this.#retain()
     return true
+  }
+
+  /** When what is committable now is to be committed. */
+  #commitDueMs(): number {
+    const { commitMs } = this.#wiring
+    return this.#isWaitedFor
+      ? Math.max(this.#hurriedAtMs + commitMs, this.#waitedSinceMs + LINGER_MS)
+      : this.#committedAtMs + Math.max(commitMs, PROGRESS_MS_MIN)
+  }
+
+  get #isWaitedFor(): boolean {
+    return this.#collector.isUrgent || this.#remember.length > 0
   }
 
   #hasWork(): boolean {
@@ -211,6 +233,7 @@ export class CommitterThread {
 
   #commit(): void {
     const startedMs = this.#clock.monotonicMs()
+    const isWaitedFor = this.#isWaitedFor
     const remembered = this.#remember.splice(0)
     killPoint('commit-taken')
     const committed = this.#writer.transaction((txn) => {
@@ -229,10 +252,12 @@ export class CommitterThread {
       this.#publishMarks()
       this.#partialsDue = this.#partials.isNeeded
     }
-    this.#board.publish()
+    this.#board.publishCommit()
     // Owners of groups read what was committed.
     if (this.#partials.isNeeded) for (const bell of this.#shardBells) bell.ring()
     this.#committedAtMs = this.#clock.monotonicMs()
+    if (isWaitedFor) this.#hurriedAtMs = this.#committedAtMs
+    this.#waitedSinceMs = Infinity
     this.#measure(committed, (this.#committedAtMs - startedMs) / 1_000)
     if (committed.entries > 0 || remembered.length > 0) {
       const message: CommittedMessage = {
@@ -347,10 +372,11 @@ export class CommitterThread {
       return
     }
     const dueMs = Math.min(
-      this.#hasWork() ? this.#committedAtMs + this.#wiring.commitMs : Infinity,
+      this.#hasWork() ? this.#commitDueMs() : Infinity,
       this.#checkpointedAtMs + this.#wiring.checkpointMs,
     )
     // Sinks ring after they post; phases are entered with a ring.
-    this.#bell.wait(ticket, Math.max(1, Math.min(1_000, dueMs - nowMs)))
+    // Shards push mere progress without a ring.
+    this.#bell.wait(ticket, Math.max(1, Math.min(PROGRESS_MS_MIN, dueMs - nowMs)))
   }
 }

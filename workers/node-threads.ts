@@ -69,7 +69,7 @@ export class NodeThreads {
   readonly blocks: ThreadBlock[] = []
   readonly mainMetrics: ThreadMetrics
   readonly #options: NodeThreadsOptions
-  readonly #boardBuffers: BoardBuffers
+  readonly boardBuffers: BoardBuffers
   readonly supervisor: Supervisor
   readonly #pool: ThreadPool
   readonly #shardPool: ThreadPool
@@ -96,8 +96,8 @@ export class NodeThreads {
       slot,
       partitions: storedStreams(plan),
     }))
-    this.#boardBuffers = createBoard(slotCount(prepared.topics), slotCount(pipelineRows))
-    this.board = new Board(this.#boardBuffers)
+    this.boardBuffers = createBoard(slotCount(prepared.topics), slotCount(pipelineRows))
+    this.board = new Board(this.boardBuffers)
     this.mainMetrics = new ThreadMetrics(this.#block('main'))
     this.#shardBells = Array.from({ length: config.shards }, () => createDoorbell())
     this.#ingestRing = createRing(config.ingestRingBytes)
@@ -474,7 +474,7 @@ export class NodeThreads {
     return {
       dir: store.dir,
       fence: store.fence,
-      board: this.#boardBuffers,
+      board: this.boardBuffers,
       topics: prepared.topics,
       pipelines: prepared.pipelines,
       metrics,

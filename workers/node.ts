@@ -3,6 +3,7 @@
  * was opened before an error is closed again.
  */
 import { livePage } from '../dashboards/live/index.ts'
+import type { BoardBuffers } from '../engine/broker/node-board.ts'
 import type { NodeConfig } from '../engine/config/config.ts'
 import { MillraceError } from '../engine/contract/errors.ts'
 import type { Refusal } from '../engine/contract/ingest.ts'
@@ -43,6 +44,8 @@ export interface NodeOptions {
   readonly resetState?: boolean
   /** What a person should know, and nothing stops for: a sink that retries. */
   readonly onWarning?: (error: MillraceError) => void
+  /** Given the node's board before anything runs: for a thread that watches it from beside, as a benchmark's does. */
+  readonly onBoard?: (board: BoardBuffers) => void
 }
 
 export type RunningNode = Node
@@ -103,6 +106,7 @@ class LocalNode implements RunningNode {
       onStuck: () => this.#kill(),
     })
     const { board, blocks, input } = this.#threads
+    options.onBoard?.(this.#threads.boardBuffers)
     this.#disk = new DiskGuard({
       dir: store.dir,
       reserveBytes: config.diskReserveBytes,
@@ -148,8 +152,8 @@ class LocalNode implements RunningNode {
   async start(): Promise<void> {
     await this.#disk.start()
     this.#threads.start()
-    this.#heartbeat = setInterval(() => this.#beat(), HEARTBEAT_MS)
-    this.#beat()
+    this.#heartbeat = setInterval(() => void this.#beat(), HEARTBEAT_MS)
+    void this.#beat()
     await this.#until(() => this.#threads.areUp, 'the threads to start', START_MS_MAX)
     const { host, port } = this.#options.config
     const { url } = await this.#http.listen(host, port)
@@ -233,9 +237,9 @@ class LocalNode implements RunningNode {
     return problem === null ? { ready: true, reasons: [] } : { ready: false, reasons: [problem] }
   }
 
-  #beat(): void {
+  async #beat(): Promise<void> {
     try {
-      this.#store.heartbeat()
+      await this.#store.heartbeatAside()
       this.#threads.mainMetrics.set(catalog.THREAD_HEARTBEAT, systemClock.nowMs() / 1_000)
     } catch (error) {
       this.#fail('main', MillraceError.fromWire(wireOf(error)))

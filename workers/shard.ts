@@ -25,6 +25,7 @@ import * as catalog from '../engine/metrics/catalog.ts'
 import { ThreadMetrics } from '../engine/metrics/thread-metrics.ts'
 import type { Chain } from '../engine/pipeline/chain.ts'
 import type { Doorbell } from '../engine/ring/doorbell.ts'
+import { HeldBell } from '../engine/ring/held-bell.ts'
 import { RingConsumer, RingProducer } from '../engine/ring/spsc-ring.ts'
 import type { LogReader } from '../engine/store/log-contract.ts'
 import { openLogReader } from '../engine/store/log-store.ts'
@@ -119,10 +120,11 @@ export class ShardThread {
     this.#bell = bell(wiring.bell)
     this.#ring = new RingConsumer(wiring.ring)
     this.#live = new BatchView(wiring.ring)
-    const ring = new RingProducer(wiring.commitRing, bell(wiring.committerBell), bell(wiring.commitRoomBell))
+    const committerBell = new HeldBell(bell(wiring.committerBell))
+    const ring = new RingProducer(wiring.commitRing, committerBell, bell(wiring.commitRoomBell))
     this.#activity = new ShardActivity(wiring.activity)
     this.#activity.restores(threadId)
-    this.#commits = new CommitProducer(ring, (forRoom) => this.#activity.awaitsRoom(forRoom))
+    this.#commits = new CommitProducer(ring, (forRoom) => this.#activity.awaitsRoom(forRoom), committerBell)
     this.#log = log
     this.#endsSeen = new Float64Array(this.#board.logEnd.length)
     this.#checkpointEpoch = this.#board.checkpointEpoch
@@ -164,6 +166,7 @@ export class ShardThread {
     // Before a new pipeline's first results: where they began must be known, and kept, from then on.
     this.#checkpoints.ask()
     this.#checkpoints.finish()
+    this.#commits.endTurn()
   }
 
   /** Once round the loop; false: it was the last time. Waits in its bell only, and for room in its ring. */
@@ -186,6 +189,7 @@ export class ShardThread {
       this.#commits.done()
       return false
     }
+    this.#commits.endTurn()
     if (drained && caughtUp) this.#sleep()
     return true
   }

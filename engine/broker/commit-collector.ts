@@ -29,7 +29,7 @@ type Operation =
       readonly eventTimeMs: number
       readonly bytes: Uint8Array
     }
-  | { readonly op: 'progress'; readonly stream: Stream; readonly progress: Progress }
+  | ProgressOperation
   | {
       readonly op: 'page'
       readonly stream: Stream
@@ -45,6 +45,13 @@ type Operation =
       readonly meta: string
     }
 
+interface ProgressOperation {
+  readonly op: 'progress'
+  readonly stream: Stream
+  /** Null: a later one of the same transaction covers more. */
+  progress: Progress | null
+}
+
 /** One stream of a pipeline (contract/streams.ts). */
 interface Stream {
   readonly pipelineId: number
@@ -54,6 +61,8 @@ interface Stream {
   readonly topicSlot: number
   /** From partitions to the owners of groups: nobody else is to see it. */
   readonly isInternal: boolean
+  /** Owners of groups wait for where its partitions stand. */
+  readonly isAwaited: boolean
   /** Of the next entry to commit: entries below it are there already. */
   nextSeq: number
   position: number
@@ -62,6 +71,8 @@ interface Stream {
   ledger: Ledger
   /** The ring that its frames come by. */
   source: number
+  /** Committable, and no checkpoint has followed it: what comes next may take its place. */
+  progress: ProgressOperation | null
   /** Groups and entries that no progress covers yet. */
   uncovered: Operation[]
   /** Pages whose checkpoint has not come yet. */
@@ -93,6 +104,8 @@ export class CommitCollector {
   pendingBytes = 0
   /** Bytes of pages that wait for their checkpoint: no commit can free them. */
   stagedBytes = 0
+  /** Something committable is more than that samples were worked through without a result: somebody waits for it. */
+  isUrgent = false
 
   constructor(sources: number, pipelines: readonly BoardPipeline[], state: StateReader) {
     this.#done = Array.from({ length: sources }, () => false)
@@ -108,11 +121,13 @@ export class CommitCollector {
           slot: slot + partition,
           topicSlot: partition < topic.partitions ? topic.slot + partition : -1,
           isInternal: partition >= resultStreams(plan),
+          isAwaited: plan.exchange !== undefined,
           nextSeq: progress?.nextSeq ?? 0,
           position: progress?.position ?? 0,
           checkpointPosition: state.checkpoint(pipelineId, partition)?.position ?? 0,
           ledger: progress?.ledger ?? emptyLedger(),
           source: -1,
+          progress: null,
           uncovered: [],
           pages: [],
         })
@@ -195,18 +210,14 @@ export class CommitCollector {
           nonFinite: number(56),
           dead: number(64),
         }
-        this.#cover(stream)
         const logMs = number(72)
-        this.#committable.push({
-          op: 'progress',
-          stream,
-          progress: {
-            position: number(8),
-            nextSeq: number(16),
-            ledger,
-            ...(Number.isNaN(logMs) ? {} : { logMs }),
-          },
-        })
+        const progress: Progress = {
+          position: number(8),
+          nextSeq: number(16),
+          ledger,
+          ...(Number.isNaN(logMs) ? {} : { logMs }),
+        }
+        this.#advance(stream, progress)
         return
       }
       case frames.FRAME_PAGE: {
@@ -223,6 +234,9 @@ export class CommitCollector {
         this.stagedBytes -= pages.length * PAGE_BYTES
         this.pendingBytes += pages.length * PAGE_BYTES
         stream.pages = []
+        // Stays where it is: the checkpoint is checked against it.
+        stream.progress = null
+        this.isUrgent = true
         this.#committable.push({ op: 'checkpoint', stream, position: number(8), nextSeq: number(16), meta })
         return
       }
@@ -251,8 +265,10 @@ export class CommitCollector {
     const streams = new Set<Stream>()
     for (const operation of this.#committable.splice(0)) {
       streams.add(operation.stream)
+      operation.stream.progress = null
       this.pendingBytes -= bytesOf(operation)
     }
+    this.isUrgent = false
     for (const stream of streams) moved(stream)
   }
 
@@ -260,9 +276,19 @@ export class CommitCollector {
     return this.#streams.values()
   }
 
-  #cover(stream: Stream): void {
-    for (const operation of stream.uncovered) this.#committable.push(operation)
+  /** Of all progress that comes between two commits only the last is written. */
+  #advance(stream: Stream, progress: Progress): void {
+    const { uncovered, progress: earlier } = stream
+    if (stream.isAwaited || uncovered.length > 0) this.isUrgent = true
+    if (earlier !== null && uncovered.length === 0) {
+      earlier.progress = progress
+      return
+    }
+    if (earlier !== null) earlier.progress = null
+    for (const operation of uncovered) this.#committable.push(operation)
     stream.uncovered = []
+    stream.progress = { op: 'progress', stream, progress }
+    this.#committable.push(stream.progress)
   }
 }
 
@@ -322,6 +348,7 @@ function write(
     }
     case 'progress': {
       const { progress } = operation
+      if (progress === null) return
       // On replay a chain is behind what was committed until it has caught up.
       if (progress.position <= stream.position) return
       assert(

@@ -111,6 +111,38 @@ test('entries are committed with the progress that covers them, and never before
   expect(collector.pendingBytes).toBe(0)
 })
 
+test('of the progress between two commits only the last is written; what nobody waits for is not urgent', () => {
+  const { producer, collector, drain, commit } = harness()
+  for (let position = 1; position <= 5; position++) producer.progress(pipelineId, 0, chainAt(position, 0))
+  drain()
+  expect(collector.isUrgent).toBe(false)
+  emitResults(producer, 0)
+  producer.progress(pipelineId, 0, chainAt(6, 1))
+  producer.checkpoint(pipelineId, 0, chainAt(6, 1))
+  producer.progress(pipelineId, 0, chainAt(7, 1))
+  producer.progress(pipelineId, 0, chainAt(8, 1))
+  drain()
+  expect(collector.isUrgent).toBe(true)
+  const puts: number[] = []
+  const committed = state.transaction((txn) => {
+    const putProgress: typeof txn.putProgress = (id, partition, progress) => {
+      puts.push(progress.position)
+      txn.putProgress(id, partition, progress)
+    }
+    return collector.apply({ ...txn, putProgress })
+  })
+  collector.settle(() => {})
+  // The checkpoint keeps its own.
+  expect(puts).toEqual([6, 8])
+  expect(committed.samples.get(pipelineId)?.in).toBe(8)
+  expect(state.checkpoint(pipelineId, 0)?.position).toBe(6)
+  expect(collector.isUrgent).toBe(false)
+  producer.progress(pipelineId, 0, chainAt(9, 1))
+  drain()
+  commit()
+  expect(state.progress(pipelineId, 0)?.position).toBe(9)
+})
+
 test('progress of one partition commits no entries of another, though they came before it in the ring', () => {
   const { producer, drain, commit } = harness()
   const bytes = new Uint8Array(24)

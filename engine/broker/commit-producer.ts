@@ -4,8 +4,12 @@
  *
  * A checkpoint that is sent piece by piece (`CheckpointSender`) never blocks: its pages and its mark go into a ring that is
  * at most half full, so that entries and progress find room while the committer is busy writing pages.
+ *
+ * With a held bell the committer is woken by `endTurn`, once, and only for what somebody waits for; mere progress lies in
+ * the ring until it looks by itself (workers/committer.ts: PROGRESS_MS_MIN).
  */
 import type { EntrySink, Ledger } from '../contract/entries.ts'
+import type { HeldBell } from '../ring/held-bell.ts'
 import type { RingProducer } from '../ring/spsc-ring.ts'
 import { PAGE_BYTES } from '../state/cells.ts'
 import { assert } from '../util/assert.ts'
@@ -34,11 +38,26 @@ const encoder = new TextEncoder()
 export class CommitProducer {
   readonly #ring: RingProducer
   readonly #waiting: (forRoom: boolean) => void
+  /** The one that the ring rings; null: it wakes the committer by itself. */
+  readonly #bell: HeldBell | null
+  #isNews = false
 
   /** `waiting` is told when the thread begins to wait for room, and when it goes on. */
-  constructor(ring: RingProducer, waiting: (forRoom: boolean) => void = () => {}) {
+  constructor(
+    ring: RingProducer,
+    waiting: (forRoom: boolean) => void = () => {},
+    bell: HeldBell | null = null,
+  ) {
     this.#ring = ring
     this.#waiting = waiting
+    this.#bell = bell
+  }
+
+  /** Everything that belongs together is pushed. */
+  endTurn(): void {
+    if (!this.#isNews) return
+    this.#isNews = false
+    this.#bell?.release()
   }
 
   entriesOf(pipelineId: number, partition: number): EntrySink {
@@ -57,6 +76,7 @@ export class CommitProducer {
           at + frames.ENTRY_HEADER_BYTES,
         )
         ring.commit(frames.FRAME_ENTRY)
+        this.#isNews = true
       },
     }
   }
@@ -77,6 +97,8 @@ export class CommitProducer {
     ring.f64[f64At + 8] = ledger.dead
     ring.f64[f64At + 9] = logMs
     ring.commit(frames.FRAME_PROGRESS)
+    // Owners of groups wait for it.
+    if (!Number.isNaN(logMs)) this.#isNews = true
   }
 
   /** A checkpoint of a stream as it stands, all at once. */
@@ -124,11 +146,14 @@ export class CommitProducer {
     ring.i32[(at + 24) >> 2] = meta.length
     ring.u8.set(meta, at + frames.CHECKPOINT_HEADER_BYTES)
     ring.commit(frames.FRAME_CHECKPOINT)
+    this.#isNews = true
     return true
   }
 
+  /** At the end of the turn. */
   wakeCommitter(): void {
     this.#ring.wake()
+    this.#isNews = true
   }
 
   /** Blocks until a page would be taken. */
@@ -140,6 +165,8 @@ export class CommitProducer {
   done(): void {
     this.#claim(8, -1, -1)
     this.#ring.commit(frames.FRAME_DONE)
+    this.#isNews = true
+    this.endTurn()
   }
 
   #group(pipelineId: number, partition: number, groupId: number, key: Uint8Array): void {
@@ -165,6 +192,7 @@ export class CommitProducer {
 
   #awaitRoom(bytes: number): void {
     this.#waiting(true)
+    this.#bell?.release()
     assert(this.#ring.waitForRoom(bytes, ROOM_TIMEOUT_MS), 'the committer takes what shards send', bytes)
     this.#waiting(false)
   }

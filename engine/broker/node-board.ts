@@ -28,6 +28,7 @@ const CONTROL_WORDS = 4
 const PHASE_AT = 0
 const CHECKPOINT_EPOCH_AT = 1
 const PUBLISHED_AT = 2
+const COMMITS_AT = 3
 
 /** How a node stops: each phase ends one kind of thread, in the direction in which data flows. */
 export const PHASE_RUNNING = 0
@@ -116,6 +117,23 @@ export class Board {
   publish(): void {
     // publish: rows written so far; partner: the bell's own acquire on the waking side.
     Atomics.add(this.#control, PUBLISHED_AT, 1)
+  }
+
+  /** By the committer after a commit: `publish` for its rows, and it wakes who sleeps in `awaitCommit`. */
+  publishCommit(): void {
+    // publish: rows written so far; partner: awaitCommit().
+    Atomics.add(this.#control, COMMITS_AT, 1)
+    Atomics.notify(this.#control, COMMITS_AT)
+  }
+
+  /**
+   * Sleeps until a commit after the one numbered `seen`, or the time is up; gives the number of the newest. For a thread
+   * without an event loop that watches a node from beside, and costs it nothing: no poll, no message.
+   */
+  awaitCommit(seen: number, timeoutMs: number): number {
+    Atomics.wait(this.#control, COMMITS_AT, seen, timeoutMs)
+    // acquire: the rows of that commit; partner: publishCommit().
+    return Atomics.load(this.#control, COMMITS_AT)
   }
 
   get checkpointEpoch(): number {

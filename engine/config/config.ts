@@ -59,7 +59,7 @@ const FIELDS = {
   commitEvery: {
     type: duration({ minMs: 1, maxMs: 60_000 }),
     default: '100ms',
-    meaning: 'results and alerts become durable and visible this often',
+    meaning: 'results and alerts become durable and visible at once, but no more often than this',
   },
   checkpointEvery: {
     type: duration({ minMs: 100, maxMs: 3_600_000 }),

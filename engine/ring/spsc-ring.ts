@@ -13,6 +13,7 @@
  */
 import { assert } from '../util/assert.ts'
 import type { Doorbell } from './doorbell.ts'
+import type { Ringable } from './held-bell.ts'
 import * as layout from './layout.ts'
 
 /** `capacityBytes`: a power of two. The largest payload is half of it less a frame header. */
@@ -47,7 +48,7 @@ export class RingProducer {
   readonly frameBytesMax: number
   readonly #capacity: number
   readonly #mask: number
-  readonly #wakes: Doorbell
+  readonly #wakes: Ringable
   readonly #room: Doorbell | null
   #tail: number
   /** The head as last loaded: room there was, maybe more by now. */
@@ -58,7 +59,7 @@ export class RingProducer {
   #claimedLength = 0
 
   /** `wakes`: the consumer's bell. `room`: this producer's own bell, rung by the consumer when it publishes its head. */
-  constructor(sab: SharedArrayBuffer, wakes: Doorbell, room: Doorbell | null = null) {
+  constructor(sab: SharedArrayBuffer, wakes: Ringable, room: Doorbell | null = null) {
     this.i32 = new Int32Array(sab)
     this.f64 = new Float64Array(sab)
     this.u8 = new Uint8Array(sab)

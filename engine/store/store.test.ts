@@ -6,6 +6,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
@@ -67,6 +68,22 @@ describe('opening', () => {
     await second.close()
   })
 
+  test('a heartbeat beside the event loop is one of its own; closing waits for it, and nothing is written afterwards', async () => {
+    const clock = new ManualClock(50_000)
+    const store = await openStore({ dir, clock })
+    const heartbeatMs = (): unknown => JSON.parse(readFileSync(join(dir, 'owner.json'), 'utf8')).heartbeatMs
+    clock.advance(1_000)
+    await store.heartbeatAside()
+    expect(heartbeatMs()).toBe(51_000)
+    clock.advance(1_000)
+    const beats = [store.heartbeatAside(), store.heartbeatAside()]
+    clock.advance(1_000)
+    const closed = store.close()
+    await Promise.all([...beats, closed, store.heartbeatAside()])
+    expect(heartbeatMs()).toBe(53_000)
+    expect(readdirSync(dir).filter((name) => name.startsWith('owner'))).toEqual(['owner.json'])
+  })
+
   test('a second live owner is refused by pid, host, since when and what to do', async () => {
     const store = await openStore({ dir })
     const second = openStore({ dir })
@@ -102,6 +119,7 @@ describe('opening', () => {
     clock.advance(1)
     const heir = await openStore({ dir, clock })
     expect(() => zombie.heartbeat()).toThrow(expect.objectContaining({ code: 'STORE_FENCED' }))
+    await expect(zombie.heartbeatAside()).rejects.toMatchObject({ code: 'STORE_FENCED' })
     const append = (): unknown =>
       writer.transaction((txn) => txn.createTopic({ name: 't', partitions: 1, partitionBy: null }))
     expect(append).toThrow(expect.objectContaining({ code: 'STORE_FENCED' }))

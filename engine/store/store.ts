@@ -16,6 +16,7 @@ import { DAMAGE_REMEDY, DATA_FILE, envExists, namedFault, openEnv, type StoreEnv
 import { LOG_FOLDER } from './log-store.ts'
 import { LogTables, TAIL_APPENDED, TAIL_END, TAIL_STRIDE } from './log-tables.ts'
 import {
+  type Heartbeat,
   isOwnerAlive,
   mayReturn,
   type OwnerRecord,
@@ -24,6 +25,7 @@ import {
   storeLocked,
   thisProcess,
   writeHeartbeat,
+  writeHeartbeatAside,
 } from './owner.ts'
 import { checkPages } from './page-check.ts'
 import { checkLogRows, checkStateRows } from './row-check.ts'
@@ -45,6 +47,8 @@ export interface Store {
   readonly resumed: { readonly downFromMs: number } | null
   /** Call every second or so. STORE_FENCED: a successor has taken over; exit. */
   heartbeat(): void
+  /** The same beside the event loop; one that comes before the last is written joins it. */
+  heartbeatAside(): Promise<void>
   /** After the writer threads have ended. Lets the directory go; may be called twice. */
   close(): Promise<void>
   /** Closes without a word to the directory, whose files are gone. */
@@ -158,6 +162,7 @@ class OpenStore implements Store {
   readonly resumed: { readonly downFromMs: number } | null
   readonly #parts: OpenStoreParts
   #closed: Promise<void> | null = null
+  #beating: Promise<void> | null = null
 
   constructor(parts: OpenStoreParts) {
     this.#parts = parts
@@ -169,25 +174,55 @@ class OpenStore implements Store {
   }
 
   heartbeat(): void {
-    const { dir, log, fence, owner, clock } = this.#parts
-    const present = log.fence()
-    if (present !== fence) throw fenced(dir, present, fence)
-    const { pid, hostname, sinceMs } = owner
+    const { dir } = this.#parts
+    const present = this.#present()
     try {
-      writeHeartbeat(dir, { pid, hostname, sinceMs, fence, heartbeatMs: clock.nowMs() })
+      writeHeartbeat(dir, present)
     } catch (error) {
       throw namedFault(error, `the heartbeat in ${dir} cannot be written`)
     }
   }
 
+  heartbeatAside(): Promise<void> {
+    if (this.#closed !== null) return Promise.resolve()
+    this.#beating ??= this.#beatAside().finally(() => {
+      this.#beating = null
+    })
+    return this.#beating
+  }
+
+  async #beatAside(): Promise<void> {
+    const { dir } = this.#parts
+    const present = this.#present()
+    try {
+      await writeHeartbeatAside(dir, present)
+    } catch (error) {
+      throw namedFault(error, `the heartbeat in ${dir} cannot be written`)
+    }
+  }
+
+  /** What a heartbeat says, while the store is ours. */
+  #present(): Heartbeat {
+    const { dir, log, fence, owner, clock } = this.#parts
+    const present = log.fence()
+    if (present !== fence) throw fenced(dir, present, fence)
+    const { pid, hostname, sinceMs } = owner
+    return { pid, hostname, sinceMs, fence, heartbeatMs: clock.nowMs() }
+  }
+
   close(): Promise<void> {
-    this.#closed ??= this.#close()
+    this.#closed ??= this.#settled().then(() => this.#close())
     return this.#closed
   }
 
   abandon(): Promise<void> {
-    this.#closed ??= this.#closeBoth()
+    this.#closed ??= this.#settled().then(() => this.#closeBoth())
     return this.#closed
+  }
+
+  /** No heartbeat is on its way. How it ended was told to who asked for it. */
+  async #settled(): Promise<void> {
+    await this.#beating?.catch(() => {})
   }
 
   /** A heartbeat that cannot be written keeps nobody out. */

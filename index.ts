@@ -52,6 +52,7 @@ export { rate } from './operators/aggregates/rate.ts'
 export { standardDeviation } from './operators/aggregates/standard-deviation.ts'
 export { sum } from './operators/aggregates/sum.ts'
 // Detectors
+export { auto } from './operators/detectors/auto.ts'
 export { ewma } from './operators/detectors/ewma.ts'
 export { rangeBreach } from './operators/detectors/range-breach.ts'
 export { silence } from './operators/detectors/silence.ts'

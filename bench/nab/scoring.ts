@@ -122,36 +122,55 @@ export function scoreAll(parts: readonly Scored[], threshold: number, profile: P
   return parts.reduce((sum, { file, scores }) => sum + scoreFile(file, scores, threshold, profile).raw, 0)
 }
 
+/** Rows that count and have a score above 0, highest score first. Nobody would put a threshold at 0. */
+interface RankedRow {
+  readonly score: number
+  readonly part: Scored
+  readonly row: number
+}
+
+function ranked(parts: readonly Scored[]): readonly RankedRow[] {
+  const rows: RankedRow[] = []
+  for (const part of parts) {
+    const { file, scores } = part
+    for (let row = file.from; row < file.rows; row++) {
+      if (scores[row]! > 0) rows.push({ score: scores[row]!, part, row })
+    }
+  }
+  return rows.sort((a, b) => b.score - a.score)
+}
+
 /** The one threshold with the highest score over all files; the highest such on a tie. O(n log n). */
 export function bestThreshold(parts: readonly Scored[], profile: Profile): Optimum {
-  const rows: { score: number; part: number; row: number }[] = []
-  let raw = 0
-  const best = parts.map(({ file, scores }, part) => {
-    // Rows without a score above 0 are left out: nobody would put a threshold there.
-    for (let row = file.from; row < file.rows; row++) {
-      const score = scores[row]!
-      if (score > 0) rows.push({ score, part, row })
-    }
-    raw -= file.windows * profile.miss
-    return new Float64Array(file.windows).fill(-profile.miss)
-  })
-  rows.sort((a, b) => b.score - a.score)
+  return bestOf(ranked(parts), parts, profile)
+}
+
+/** The same over the rows of `parts` among those ranked. O(n). */
+function bestOf(rows: readonly RankedRow[], parts: readonly Scored[], profile: Profile): Optimum {
+  const best = new Map(
+    parts.map((part) => [part, new Float64Array(part.file.windows).fill(-profile.miss)] as const),
+  )
+  let raw = -windowsOf(parts) * profile.miss
   let optimum: Optimum = { threshold: NOTHING_DETECTED, raw }
-  for (const [i, { score, part, row }] of rows.entries()) {
-    const { windowOf, worth } = parts[part]!.file
+  let last: number | null = null
+  for (const { score, part, row } of rows) {
+    const hits = best.get(part)
+    if (hits === undefined) continue
+    if (last !== null && score !== last && raw > optimum.raw) optimum = { threshold: last, raw }
+    last = score
+    const { windowOf, worth } = part.file
     const window = windowOf[row]!
     if (window < 0) raw += profile.falseAlarm * worth[row]!
     else {
       const now = profile.hit * worth[row]!
-      const before = best[part]![window]!
+      const before = hits[window]!
       if (now > before) {
         raw += now - before
-        best[part]![window] = now
+        hits[window] = now
       }
     }
-    if (rows[i + 1]?.score !== score && raw > optimum.raw) optimum = { threshold: score, raw }
   }
-  return optimum
+  return last !== null && raw > optimum.raw ? { threshold: last, raw } : optimum
 }
 
 /** 0: nothing detected; 100: every window at its first row, and nothing else. */
@@ -186,11 +205,12 @@ export function atThreshold(parts: readonly Scored[], threshold: number): ByProf
  */
 export function heldOut(groups: readonly (readonly Scored[])[]): ByProfile {
   const windows = groups.reduce((sum, group) => sum + windowsOf(group), 0)
+  const rows = ranked(groups.flat())
   return byProfile((profile) => {
     let raw = 0
     for (const group of groups) {
       const others = groups.filter((other) => other !== group).flat()
-      raw += scoreAll(group, bestThreshold(others, profile).threshold, profile)
+      raw += scoreAll(group, bestOf(rows, others, profile).threshold, profile)
     }
     return normalized(raw, windows, profile)
   })

@@ -9,6 +9,7 @@ import { autoPlugin } from './auto.ts'
 
 describeDetector({
   plugin: autoPlugin,
+  lead: 150,
   options: [{}, { direction: 'down', minDeviation: 0, minRelativeDeviation: 0, sensitivity: 5, rest: 3 }],
 })
 

@@ -1,11 +1,17 @@
 import { describe, expect, test } from 'vitest'
 import type { Verdict } from '../../engine/contract/plugins.ts'
+import { pipeline, topic } from '../../engine/pipeline/builder.ts'
 import { DetectionStage } from '../../engine/pipeline/detection.ts'
+import { compilePipelines } from '../../engine/pipeline/plan.ts'
+import { planDifference, planHash } from '../../engine/pipeline/plan-difference.ts'
 import { Cells, PAGE_CELLS } from '../../engine/state/cells.ts'
 import { Prng } from '../../engine/util/prng.ts'
+import { mean } from '../aggregates/mean.ts'
+import { registry } from '../registry.ts'
 import { describeDetector } from '../testing/describe-detector.ts'
 import { judgeSeries, newVerdict, parsed } from '../testing/judge-series.ts'
-import { autoPlugin } from './auto.ts'
+import { tumbling } from '../windows/tumbling.ts'
+import { auto, autoPlugin } from './auto.ts'
 
 describeDetector({
   plugin: autoPlugin,
@@ -164,5 +170,20 @@ describe('auto', () => {
     }
     detector.score(cells, 0, timeMs, 500, verdict)
     expect(verdict.score).toBeGreaterThan(1)
+  })
+
+  test('other options do not share the state of the old ones, and the change is named', () => {
+    const plan = (detector: ReturnType<typeof auto>) =>
+      compilePipelines(
+        pipeline('p').from(topic('t')).window(tumbling('1m'), { x: mean() }).detect('x', detector),
+        registry,
+        '',
+      ).plans[0]!
+    const [before, after] = [plan(auto()), plan(auto({ sensitivity: 2 }))]
+    expect(planHash(plan(auto({ sensitivity: 1 })))).toBe(planHash(before))
+    expect(planHash(after)).not.toBe(planHash(before))
+    expect(planDifference(before, after)).toMatchObject([
+      { path: 'detectors.x-auto.options.sensitivity', before: 1, after: 2, affectsState: true },
+    ])
   })
 })

@@ -3,7 +3,7 @@
  * One line a detector. Columns:
  *   strict          past samples only, at the threshold that suits the corpus best (NAB's own rule)
  *   crossValidated  the threshold of one half of the files applied to the other, mean of five splits
- *   atDefault       at the shipped default, score 1: nothing chosen on the corpus
+ *   atDefault       at the shipped default, score 1; constants may still have been chosen with the corpus in view
  *   leaveOneCategoryOut  each category at the threshold that suits the others
  *   nabRules        with the whole file's range known, as NAB allows; null: the detector has no use for it
  * `--smoke`: four files, for the gate. Without the corpus it says so and skips (exit code 0 for --smoke, else 2).

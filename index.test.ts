@@ -18,6 +18,7 @@ describe('the public API', () => {
   test('has these names, and no others by accident', () => {
     expect(Object.keys(millrace).sort()).toEqual([
       'MillraceError',
+      'auto',
       'count',
       'defineConfig',
       'ewma',
@@ -45,7 +46,7 @@ describe('the public API', () => {
   test('every plug-in of the registry can be written in a pipeline', () => {
     const { pipeline, topic, tumbling, sliding } = millrace
     const { count, last, max, mean, min, rate, standardDeviation, sum } = millrace
-    const { ewma, rangeBreach, silence, threshold, ndjsonFile, stdout, webhook } = millrace
+    const { auto, ewma, rangeBreach, silence, threshold, ndjsonFile, stdout, webhook } = millrace
     const aggregates = {
       a: count(),
       b: last(),
@@ -60,6 +61,7 @@ describe('the public API', () => {
       .from(topic('metrics'))
       .window(sliding({ size: '1m', every: '10s' }), aggregates)
       .detect('a', ewma())
+      .detect('d', auto())
       .detect('b', rangeBreach())
       .detect('c', threshold({ above: 1 }))
       .detect(silence())

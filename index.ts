@@ -61,6 +61,7 @@ export { standardDeviation } from './operators/aggregates/standard-deviation.ts'
 export { sum } from './operators/aggregates/sum.ts'
 // Detectors
 export { type DetectorDefinitionOf, defineDetector, option } from './operators/define-detector.ts'
+export { auto } from './operators/detectors/auto.ts'
 export { ewma } from './operators/detectors/ewma.ts'
 export { rangeBreach } from './operators/detectors/range-breach.ts'
 export { silence } from './operators/detectors/silence.ts'

@@ -9,6 +9,7 @@ import { DetectionStage } from '../engine/pipeline/detection.ts'
 import { Cells } from '../engine/state/cells.ts'
 import { assert } from '../engine/util/assert.ts'
 import { Prng } from '../engine/util/prng.ts'
+import { autoPlugin } from '../operators/detectors/auto.ts'
 import { ewmaPlugin } from '../operators/detectors/ewma.ts'
 import { rangeBreachPlugin } from '../operators/detectors/range-breach.ts'
 import { silencePlugin } from '../operators/detectors/silence.ts'
@@ -23,13 +24,20 @@ const CHECKED_LOOPS = 3
 
 export const bench: BenchModule = {
   name: 'detectors',
-  figures: ['thresholdNsPerJudge', 'ewmaNsPerJudge', 'rangeBreachNsPerJudge', 'silenceNsPerArrival'],
+  figures: [
+    'thresholdNsPerJudge',
+    'ewmaNsPerJudge',
+    'rangeBreachNsPerJudge',
+    'silenceNsPerArrival',
+    'autoNsPerJudge',
+  ],
   async run({ smoke }): Promise<readonly Figure[]> {
     return [
       await judged('thresholdNsPerJudge', thresholdPlugin, { above: 130, clear: 120 }, smoke),
       await judged('ewmaNsPerJudge', ewmaPlugin, { history: '10m', warmUp: '30s' }, smoke),
       await judged('rangeBreachNsPerJudge', rangeBreachPlugin, { warmUp: '30s' }, smoke),
       await watched('silenceNsPerArrival', silencePlugin, {}, smoke),
+      await judged('autoNsPerJudge', autoPlugin, {}, smoke),
     ]
   },
 }

@@ -23,6 +23,7 @@ import { minPlugin } from './aggregates/min.ts'
 import { ratePlugin } from './aggregates/rate.ts'
 import { standardDeviationPlugin } from './aggregates/standard-deviation.ts'
 import { sumPlugin } from './aggregates/sum.ts'
+import { autoPlugin } from './detectors/auto.ts'
 import { ewmaPlugin } from './detectors/ewma.ts'
 import { rangeBreachPlugin } from './detectors/range-breach.ts'
 import { silencePlugin } from './detectors/silence.ts'
@@ -48,6 +49,7 @@ export const registry: Registry = {
   ]),
   detectors: byKind([
     detector(thresholdPlugin),
+    detector(autoPlugin),
     detector(ewmaPlugin),
     detector(rangeBreachPlugin),
     detector(silencePlugin),

@@ -149,6 +149,10 @@ export interface Verdict {
   cleared: boolean
   /** 1 above the expected value, -1 below. */
   direction: number
+  /** Minus the decimal logarithm of the probability, from detectors that estimate one; for `reason`. */
+  surprise?: number
+  /** Which of a detector's views fired, as its own bits; for `reason`. */
+  views?: number
 }
 
 export interface Detector {

@@ -11,7 +11,7 @@
 import type { AlertState } from '../contract/alert.ts'
 import type { DetectorPlan } from '../contract/plan.ts'
 import type { Detector, SilenceDetector, Verdict } from '../contract/plugins.ts'
-import { type Cells, PAGE_CELLS } from '../state/cells.ts'
+import type { Cells } from '../state/cells.ts'
 import { assert } from '../util/assert.ts'
 
 export interface AlertTransition {
@@ -48,6 +48,9 @@ const LAST_MS = 4
 const ALERT_CELLS = 3
 const SILENCE_CELLS = 5
 
+/** 16 KB: a row's pages are copied whenever one of its cells changed. */
+const ROW_CELLS_MAX = 2_048
+
 const OK = 0
 const PENDING = 1
 const FIRING = 2
@@ -83,7 +86,7 @@ export class DetectionStage {
     this.#subject = plan.column ?? 'samples'
     this.#width = detector.width
     this.#stride = detector.width + (this.#silence === null ? ALERT_CELLS : SILENCE_CELLS)
-    assert(this.#stride <= PAGE_CELLS, 'a row of a detector fits a page', plan.name, this.#stride)
+    assert(this.#stride <= ROW_CELLS_MAX, 'a row of a detector is bounded', plan.name, this.#stride)
   }
 
   /** Rows [0, rows) exist from now on. */
@@ -152,8 +155,7 @@ export class DetectionStage {
 
   /** Before the row is written to: see state/cells.ts. */
   #mark(at: number): void {
-    this.#cells.mark(at)
-    this.#cells.mark(at + this.#stride - 1)
+    this.#cells.markRange(at, at + this.#stride)
   }
 
   // ---- silence, by log time ------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ export interface DetectorSuite<O> {
   readonly plugin: DetectorPlugin<O>
   /** As people write them; each goes through the whole suite. Choose short warm-ups, so that series get judged. */
   readonly options: readonly unknown[]
+  /** For a detector that judges only after so many values: ordinary ones before every series. */
+  readonly lead?: number
 }
 
 interface Point {
@@ -24,7 +26,7 @@ const SENTINEL = 12_345.678
 /** Row starts, so that nothing depends on where a row lies. */
 const AT = 3
 
-export function describeDetector<O>({ plugin, options }: DetectorSuite<O>): void {
+export function describeDetector<O>({ plugin, options, lead = 0 }: DetectorSuite<O>): void {
   describe(`${plugin.kind} keeps the contract of detectors`, () => {
     test('says what it is, where it comes from and what it costs', () => {
       expect(plugin.kind).toMatch(/^[a-z]+(-[a-z]+)*$/)
@@ -59,24 +61,26 @@ export function describeDetector<O>({ plugin, options }: DetectorSuite<O>): void
         })
 
         test('a copy of the cells, at any cut and in any row, goes on with the same verdicts', () => {
-          fc.assert(fc.property(series(), (points) => holdsStateInCells(make, points)))
+          fc.assert(fc.property(series(lead), (points) => holdsStateInCells(make, points)))
         })
 
         test("scoring changes no cell, and learning only the row's own", () => {
-          fc.assert(fc.property(series(), (points) => touchesOnlyItsRow(make(), points)))
+          fc.assert(fc.property(series(lead), (points) => touchesOnlyItsRow(make(), points)))
         })
 
         test('extreme values leave no NaN or infinity in the cells, and every verdict keeps the convention', () => {
-          fc.assert(fc.property(extremeSeries(), (points) => staysFinite(make(), points)))
+          fc.assert(fc.property(extremeSeries(lead), (points) => staysFinite(make(), points)))
         })
 
         test('gives a reason that a person can read', () => {
-          fc.assert(fc.property(series(), (points) => givesReasons(make(), points)))
+          fc.assert(fc.property(series(lead), (points) => givesReasons(make(), points)))
         })
 
         if (plugin.subject === 'silence') {
           test('the score passes 1 exactly when the group counts as silent', () => {
-            fc.assert(fc.property(series(), (points) => agreesOnSilence(make() as SilenceDetector, points)))
+            fc.assert(
+              fc.property(series(lead), (points) => agreesOnSilence(make() as SilenceDetector, points)),
+            )
           })
         }
       },
@@ -85,7 +89,7 @@ export function describeDetector<O>({ plugin, options }: DetectorSuite<O>): void
 }
 
 /** Level, noise and now and then a spike or a new level; times irregular, sometimes equal. */
-function series(): fc.Arbitrary<Point[]> {
+function series(lead: number): fc.Arbitrary<Point[]> {
   const step = fc.record({
     afterMs: fc.oneof(
       { weight: 8, arbitrary: fc.integer({ min: 900, max: 1_100 }) },
@@ -105,15 +109,26 @@ function series(): fc.Arbitrary<Point[]> {
     })
     .map(({ level, spread, steps }) => {
       let timeMs = 1_700_000_000_000
-      return steps.map(({ afterMs, noise, jump }) => {
-        timeMs += afterMs
-        return { timeMs, value: level + noise * spread + jump }
-      })
+      const before = ordinary(lead, timeMs, level, spread)
+      return before.concat(
+        steps.map(({ afterMs, noise, jump }) => {
+          timeMs += afterMs
+          return { timeMs, value: level + noise * spread + jump }
+        }),
+      )
     })
 }
 
+/** A value a second until `untilMs`, spread evenly about the level. */
+function ordinary(values: number, untilMs: number, level: number, spread: number): Point[] {
+  return Array.from({ length: values }, (_, i) => ({
+    timeMs: untilMs - (values - i) * 1_000,
+    value: level + spread * (((i * 7_919) % 997) / 498.5 - 1),
+  }))
+}
+
 /** Any double at all, and runs of the largest. Infinities too: a window's sum may overflow. */
-function extremeSeries(): fc.Arbitrary<Point[]> {
+function extremeSeries(lead: number): fc.Arbitrary<Point[]> {
   const largest = fc.constantFrom(
     Number.MAX_VALUE,
     -Number.MAX_VALUE,
@@ -125,11 +140,13 @@ function extremeSeries(): fc.Arbitrary<Point[]> {
   )
   const value = fc.oneof(fc.double({ noNaN: true }), largest)
   return fc.array(fc.tuple(fc.nat(100_000), value), { minLength: 30, maxLength: 80 }).map((steps) => {
-    let timeMs = 0
-    return steps.map(([afterMs, value]) => {
-      timeMs += afterMs
-      return { timeMs, value }
-    })
+    let timeMs = lead * 1_000
+    return ordinary(lead, timeMs, 0, 1).concat(
+      steps.map(([afterMs, value]) => {
+        timeMs += afterMs
+        return { timeMs, value }
+      }),
+    )
   })
 }
 

@@ -1,0 +1,189 @@
+import { describe, expect, test } from 'vitest'
+import type { Verdict } from '../../engine/contract/plugins.ts'
+import { pipeline, topic } from '../../engine/pipeline/builder.ts'
+import { DetectionStage } from '../../engine/pipeline/detection.ts'
+import { compilePipelines } from '../../engine/pipeline/plan.ts'
+import { planDifference, planHash } from '../../engine/pipeline/plan-difference.ts'
+import { Cells, PAGE_CELLS } from '../../engine/state/cells.ts'
+import { Prng } from '../../engine/util/prng.ts'
+import { mean } from '../aggregates/mean.ts'
+import { registry } from '../registry.ts'
+import { describeDetector } from '../testing/describe-detector.ts'
+import { judgeSeries, newVerdict, parsed } from '../testing/judge-series.ts'
+import { tumbling } from '../windows/tumbling.ts'
+import { auto, autoPlugin } from './auto.ts'
+
+describeDetector({
+  plugin: autoPlugin,
+  lead: 150,
+  options: [{}, { direction: 'down', minDeviation: 0, minRelativeDeviation: 0, sensitivity: 5, rest: 3 }],
+})
+
+const FIVE_MINUTES = 300_000
+const DAY = 288
+
+const alarms = (verdicts: readonly Verdict[]): number =>
+  verdicts.filter((verdict) => verdict.score > 1).length
+
+function noisy(level: number, spread: number, seed = 1): () => number {
+  const prng = new Prng(seed)
+  return () => level + spread * prng.normal()
+}
+
+describe('auto', () => {
+  test('does not judge before it has seen 150 values', () => {
+    const judge = judgeSeries(autoPlugin, {}, FIVE_MINUTES)
+    expect(judge.run(150, () => 5).every((verdict) => Number.isNaN(verdict.score))).toBe(true)
+    expect(judge.next(5).score).toBe(0)
+  })
+
+  test('a constant series does not alarm on a tiny change, and does on a large one', () => {
+    for (const level of [1e-3, 1, 1e9, -40]) {
+      const judge = judgeSeries(autoPlugin, {}, FIVE_MINUTES)
+      judge.run(2 * DAY, () => level)
+      expect(judge.next(level * 1.005).score).toBeLessThanOrEqual(1)
+      expect(judge.next(level * 1.5).score).toBeGreaterThan(1)
+    }
+  })
+
+  test('a job every night is flagged no more once it has been seen for a few nights', () => {
+    const judge = judgeSeries(autoPlugin, {}, FIVE_MINUTES)
+    const noise = noisy(0, 1, 3)
+    const value = (i: number): number => 10 + noise() + (i % DAY >= 24 && i % DAY < 36 ? 60 : 0)
+    judge.run(5 * DAY, value)
+    expect(alarms(judge.run(9 * DAY, value))).toBe(0)
+  })
+
+  test('a drop to nothing is found at its first value', () => {
+    const judge = judgeSeries(autoPlugin, {}, FIVE_MINUTES)
+    judge.run(3 * DAY, noisy(100, 5))
+    const verdict = judge.next(0)
+    expect(verdict.score).toBeGreaterThan(1)
+    expect(verdict).toMatchObject({ direction: -1, cleared: false })
+  })
+
+  test('a second anomaly soon after the first is found as well', () => {
+    const judge = judgeSeries(autoPlugin, {}, FIVE_MINUTES)
+    judge.run(3 * DAY, noisy(100, 5))
+    expect(alarms(judge.run(3, () => 200))).toBeGreaterThan(0)
+    judge.run(10, noisy(100, 5, 9))
+    expect(judge.next(250).score).toBeGreaterThan(1)
+  })
+
+  test('a new level is normal after a while', () => {
+    const judge = judgeSeries(autoPlugin, {}, FIVE_MINUTES)
+    judge.run(3 * DAY, noisy(100, 5))
+    expect(alarms(judge.run(12, noisy(160, 5, 2)))).toBeGreaterThan(0)
+    judge.run(4 * DAY, noisy(160, 5, 3))
+    expect(alarms(judge.run(DAY, noisy(160, 5, 4)))).toBe(0)
+  })
+
+  test('an anomaly that flickers is one alert, which ends after its rest', () => {
+    let [began, resolved] = [0, 0]
+    const stage = new DetectionStage({
+      plan: { name: 'auto', kind: 'auto', column: 'x', options: null, holdMs: 0 },
+      detector: autoPlugin.create(parsed(autoPlugin, {})),
+      cells: new Cells('auto'),
+      emit: (_, { state }) => {
+        if (state === 'firing') began++
+        if (state === 'resolved') resolved++
+      },
+    })
+    stage.ensureRows(1)
+    const noise = noisy(100, 5)
+    for (let i = 0; i < 3 * DAY; i++) stage.judge(0, i * FIVE_MINUTES, noise())
+    const before = began
+    for (let i = 0; i < 60; i++) stage.judge(0, (3 * DAY + i) * FIVE_MINUTES, i % 15 === 0 ? 400 : noise())
+    expect(began - before).toBe(1)
+    for (let i = 0; i < DAY; i++) stage.judge(0, (4 * DAY + i) * FIVE_MINUTES, noise())
+    expect(resolved).toBe(began)
+  })
+
+  test('a restart in the middle of the warm-up, or at any other page-wise checkpoint, changes nothing', () => {
+    const make = (cells: Cells): DetectionStage => {
+      const detector = autoPlugin.create(parsed(autoPlugin, {}))
+      const plan = { name: 'auto', kind: 'auto', column: 'x', options: null, holdMs: 0 }
+      const stage = new DetectionStage({ plan, detector, cells, emit: () => undefined })
+      stage.ensureRows(3)
+      return stage
+    }
+    const lasting = make(new Cells('lasting'))
+    let cells = new Cells('restored')
+    let restored = make(cells)
+    const pages = new Map<number, Float64Array>()
+    const noise = noisy(100, 5, 8)
+    for (let i = 0; i < 2 * DAY; i++) {
+      const value = noise() + (i === 400 ? 100 : 0)
+      for (let row = 0; row < 3; row++) {
+        const expected = { ...lasting.judge(row, i * FIVE_MINUTES, value + row) }
+        expect({ ...restored.judge(row, i * FIVE_MINUTES, value + row) }).toEqual(expected)
+      }
+      if (![75, 150, 151, 400, 450].includes(i)) continue
+      cells.takeDirty((index, page) => pages.set(index, page.slice()))
+      cells = new Cells('restored')
+      for (const [index, page] of pages) cells.restorePage(index, page)
+      expect(cells.data.length % PAGE_CELLS).toBe(0)
+      restored = make(cells)
+    }
+  })
+
+  test.each([
+    ['up', true, false],
+    ['down', false, true],
+  ])('direction %s', (direction, above, below) => {
+    const settled = () => {
+      const judge = judgeSeries(autoPlugin, { direction }, FIVE_MINUTES)
+      judge.run(3 * DAY, noisy(100, 5))
+      return judge
+    }
+    expect(settled().next(300).score > 1).toBe(above)
+    expect(settled().next(-100).score > 1).toBe(below)
+  })
+
+  test('the reason names the views that fired, the odds, the expected value and the band', () => {
+    const detector = autoPlugin.create(parsed(autoPlugin, {}))
+    const cells = new Float64Array(detector.width)
+    const noise = noisy(100, 5)
+    const verdict = newVerdict()
+    for (let i = 0; i < 3 * DAY; i++) {
+      detector.score(cells, 0, i * FIVE_MINUTES, noise(), verdict)
+      detector.learn(cells, 0, i * FIVE_MINUTES, noise(), verdict)
+    }
+    detector.score(cells, 0, 3 * DAY * FIVE_MINUTES, 400, verdict)
+    expect(detector.reason('latency', 400, verdict)).toMatch(
+      /^latency 400 is a surprise of one in \S+: .*far from its level.*outside everything seen.*; expected \S+ \(band \S+ … \S+\)$/,
+    )
+  })
+
+  test('values out of order, at one time or after a long gap are judged all the same', () => {
+    const detector = autoPlugin.create(parsed(autoPlugin, {}))
+    const cells = new Float64Array(detector.width)
+    const verdict = newVerdict()
+    const noise = noisy(100, 5)
+    const prng = new Prng(4)
+    let timeMs = 0
+    for (let i = 0; i < 3 * DAY; i++) {
+      timeMs += [0, -FIVE_MINUTES, FIVE_MINUTES, 3 * FIVE_MINUTES, 40 * DAY * FIVE_MINUTES][prng.below(5)]!
+      detector.score(cells, 0, timeMs, noise(), verdict)
+      detector.learn(cells, 0, timeMs, noise(), verdict)
+      if (i >= 150) expect(verdict.score).toBeGreaterThanOrEqual(0)
+    }
+    detector.score(cells, 0, timeMs, 500, verdict)
+    expect(verdict.score).toBeGreaterThan(1)
+  })
+
+  test('other options do not share the state of the old ones, and the change is named', () => {
+    const plan = (detector: ReturnType<typeof auto>) =>
+      compilePipelines(
+        pipeline('p').from(topic('t')).window(tumbling('1m'), { x: mean() }).detect('x', detector),
+        registry,
+        '',
+      ).plans[0]!
+    const [before, after] = [plan(auto()), plan(auto({ sensitivity: 2 }))]
+    expect(planHash(plan(auto({ sensitivity: 1 })))).toBe(planHash(before))
+    expect(planHash(after)).not.toBe(planHash(before))
+    expect(planDifference(before, after)).toMatchObject([
+      { path: 'detectors.x-auto.options.sensitivity', before: 1, after: 2, affectsState: true },
+    ])
+  })
+})

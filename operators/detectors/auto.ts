@@ -1,0 +1,328 @@
+/**
+ * The default: no tuning needed. Several views of a series (its level, its last step, the mean of its recent values, the
+ * hour of the week, how much it moves, its range) each say how surprising a value is, as a probability that they learn
+ * from the series itself; a bounded memory of which values occurred together says how new what happens is. The largest
+ * surprise of the views and what the memory adds make the score: either alone must be strong, both together need not be.
+ *
+ * Strictly causal: a verdict depends on earlier values alone. All state is in the cells. Anomalies are learned clipped, so
+ * that they neither become normal at once nor hide the next one; what comes again and again becomes known. After an alert
+ * began, it stays open for a while (`rest`): an anomaly that flickers is one alert.
+ *
+ * Sources: views/*.ts, each of which names its own. O(1) a value.
+ */
+import { number, type OptionInputOf, type OptionsOf, oneOf, optionSpec } from '../../engine/config/options.ts'
+import { DEFINITION, type ValueDetector } from '../../engine/contract/definition.ts'
+import type { Detector, DetectorPlugin, Verdict } from '../../engine/contract/plugins.ts'
+import { abstain, bandText, bounded, DIRECTIONS, type Direction, numberText, SCORE_MAX } from './verdicts.ts'
+import { Activity } from './views/activity.ts'
+import { CODES, CONTEXT_WIDTH, LEARNING, learnContext, measureContext } from './views/context.ts'
+import { Level } from './views/level.ts'
+import { Season } from './views/season.ts'
+import { Shift } from './views/shift.ts'
+import { learnTail, statAt, surpriseOf, tailWidth } from './views/tail.ts'
+import { absolute, gain, type Measured, type View } from './views/view.ts'
+
+const options = optionSpec({
+  sensitivity: {
+    type: number({ min: 0.1, max: 10 }),
+    default: 1,
+    meaning: 'above 1: alarms on less; below: on more only. It divides the surprise that an alarm takes',
+  },
+  minDeviation: {
+    type: number({ min: 0, max: 1e100 }),
+    default: 1e-9,
+    meaning: 'a deviation up to this is normal, in units of the value',
+  },
+  minRelativeDeviation: {
+    type: number({ min: 0, max: 1_000 }),
+    default: 0.01,
+    meaning: 'a deviation up to this share of the level is normal',
+  },
+  clear: {
+    type: number({ min: 0, max: 1 }),
+    default: 0.8,
+    meaning: 'an alert ends once the score is down to this, and its rest is over',
+  },
+  rest: {
+    type: number({ min: 0, max: 100_000 }),
+    default: 120,
+    meaning: 'an alert stays open for at least so many values, or 15 % of those seen if that is less',
+  },
+  direction: { type: oneOf(...DIRECTIONS), default: 'both', meaning: 'which side is anomalous' },
+})
+
+type Options = OptionsOf<typeof options>
+
+/** Whatever is unusual for this series, with nothing to set.
+ *
+ *     .detect('latency', auto())
+ *     .detect('errors', auto({ direction: 'up', minDeviation: 5 }))
+ */
+export function auto(written: OptionInputOf<typeof options> = {}): ValueDetector {
+  return { [DEFINITION]: { what: 'detector', kind: 'auto', subject: 'value', options: written } }
+}
+
+/** Surprise that makes an alarm: odds of one in 10 ** 2.7, about 500, once the corrections of views/tail.ts are made. */
+const ALARM = 2.7
+/** What the memory adds to the views: a mean over its codes counts four thirds. */
+const CONTEXT_WEIGHT = 4 / 3
+/** A surprise is held while it halves every three values, so that views that see it a little apart still agree. */
+const HELD = 0.5 ** (1 / 3)
+/** While little was seen, surprises count less: half at 100 values. */
+const DOUBT_VALUES = 100
+/** Odds are meant for values five minutes apart; more values a day have as many more chances, and need more: half as much
+ * again, since what lies close together in time is also alike. */
+const USUAL_INTERVAL_MS = 300_000
+const CHANCES_WEIGHT = 1.5
+const INTERVAL_VALUES = 50
+/** Outside the range seen: what a breach says, and what each share of the range by which it is outside adds. */
+const BREACH = 1.5
+const BREACH_SHARE = 30
+/** A breach smaller than so many usual steps is a record of noise; after another one lately, of a trend. */
+const BREACH_STEPS = 1
+const BREACH_STEPS_AGAIN = 4
+const BREACH_LATELY = 2_000
+/** What lies within so many values of a breach is the same breach. */
+const BREACH_SAME = 20
+/** An alert rests for at most this share of the values seen. */
+const REST_SHARE = 0.15
+const PEAKS = 16
+const CODE_PEAKS = 1
+
+/** The season counts where its scale is at most this share of the level's; else the series has no season to speak of. */
+const SEASONAL = 0.8
+const LEVEL = 0
+const STEP = 1
+const SEASON = 3
+/** Scales (mean absolute deviations) below which a view is silent, whatever the tail says: six are 4.8 standard
+ * deviations of normal noise. A mean that moves does so by less than values do. */
+const STAT_MIN: readonly number[] = [6, 6, 3, 6, 0]
+const VIEWS: readonly View[] = [
+  new Level('level', 'far from its level', 200),
+  new Level('step', 'far from what was just there', 5),
+  new Shift(),
+  new Season(),
+  new Activity(),
+]
+/** Bits of `views` in a verdict, after those of VIEWS. */
+const RANGE_BIT = 1 << VIEWS.length
+const CONTEXT_BIT = RANGE_BIT << 1
+
+const COUNT = 0
+const LAST_MS = 1
+const INTERVAL = 2
+const LOW = 3
+const HIGH = 4
+const HELD_VIEWS = 5
+/** Count of values at which the rest is over. */
+const REST_UNTIL = 6
+/** Count of values at the last breach of the range. */
+const BREACHED_AT = 7
+const HELD_CODES = 8
+const CODE_TAILS = HELD_CODES + CODES.length
+const CONTEXT = CODE_TAILS + CODES.length * tailWidth(CODE_PEAKS)
+const FIRST_VIEW = CONTEXT + CONTEXT_WIDTH
+/** Where each view's cells begin; its tail follows them. */
+const VIEW_AT: readonly number[] = VIEWS.map((_, i) =>
+  VIEWS.slice(0, i).reduce((at, view) => at + view.width + tailWidth(PEAKS), FIRST_VIEW),
+)
+const LAST_VIEW = VIEWS.length - 1
+const WIDTH = VIEW_AT[LAST_VIEW]! + VIEWS[LAST_VIEW]!.width + tailWidth(PEAKS)
+
+export const autoPlugin: DetectorPlugin<Options> = {
+  kind: 'auto',
+  summary: 'whatever is unusual for the series, with nothing to set',
+  source: `views with learned tails and a memory of combinations (views/*.ts); O(1) a value, ${WIDTH} cells a group`,
+  subject: 'value',
+  options,
+  create: (parsed) => new Auto(parsed),
+}
+
+class Auto implements Detector {
+  readonly subject = 'value'
+  readonly width = WIDTH
+  readonly #alarm: number
+  readonly #minDeviation: number
+  readonly #minRelativeDeviation: number
+  readonly #clear: number
+  readonly #rest: number
+  readonly #direction: Direction
+  // Scratch of one call, never state.
+  readonly #measured: Measured = { stat: NaN, size: 0, expected: NaN, scale: 0 }
+  readonly #shares = new Float64Array(CODES.length)
+  readonly #surprises = new Float64Array(CODES.length)
+  readonly #stats = new Float64Array(VIEWS.length)
+  readonly #sizes = new Float64Array(VIEWS.length)
+  #viewSurprise = 0
+  #fired = 0
+  #expected = 0
+  #half = 0
+
+  constructor(parsed: Options) {
+    this.#alarm = ALARM / parsed.sensitivity
+    this.#minDeviation = parsed.minDeviation
+    this.#minRelativeDeviation = parsed.minRelativeDeviation
+    this.#clear = parsed.clear
+    this.#rest = parsed.rest
+    this.#direction = parsed.direction
+  }
+
+  // hot: a call a (group, window).
+  score(cells: Float64Array, at: number, timeMs: number, value: number, verdict: Verdict): void {
+    if (cells[at + COUNT]! < LEARNING) {
+      abstain(verdict)
+      return
+    }
+    const x = bounded(value)
+    measureContext(cells, at + CONTEXT, x, timeMs, this.#shares)
+    const surprise = this.#surprise(cells, at, x, timeMs)
+    const deviation = x - this.#expected
+    const watched = deviation >= 0 ? this.#direction !== 'down' : this.#direction !== 'up'
+    const score = watched ? surprise / this.#alarm : 0
+    verdict.score = Math.min(score, SCORE_MAX)
+    verdict.expected = this.#expected
+    verdict.lower = this.#direction === 'up' ? -Infinity : this.#expected - this.#half
+    verdict.upper = this.#direction === 'down' ? Infinity : this.#expected + this.#half
+    verdict.cleared = score <= this.#clear && cells[at + COUNT]! >= cells[at + REST_UNTIL]!
+    verdict.direction = deviation < 0 ? -1 : 1
+    verdict.surprise = surprise
+    verdict.views = this.#fired
+  }
+
+  // hot: a call a (group, window).
+  learn(cells: Float64Array, at: number, timeMs: number, value: number, verdict: Verdict): void {
+    const x = bounded(value)
+    const count = cells[at + COUNT]!
+    learnContext(cells, at + CONTEXT, x, timeMs, this.#shares)
+    this.#surprise(cells, at, x, timeMs)
+    if (count >= LEARNING) {
+      cells[at + HELD_VIEWS] = this.#viewSurprise
+      for (let i = 0; i < CODES.length; i++) {
+        cells[at + HELD_CODES + i] = this.#surprises[i]!
+        const share = this.#shares[i]!
+        learnTail(cells, at + CODE_TAILS + i * tailWidth(CODE_PEAKS), CODE_PEAKS, share, share)
+      }
+      if (verdict.score > 1 && count >= cells[at + REST_UNTIL]!) {
+        cells[at + REST_UNTIL] = count + Math.min(this.#rest, Math.floor(REST_SHARE * count))
+      }
+    }
+    for (let i = 0; i < VIEWS.length; i++) {
+      const view = VIEWS[i]!
+      const viewAt = at + VIEW_AT[i]!
+      const stat = this.#stats[i]!
+      if (count >= TAILS_FROM && stat >= 0)
+        learnTail(cells, viewAt + view.width, PEAKS, stat, this.#sizes[i]!)
+      view.learn(cells, viewAt, x, timeMs)
+    }
+    if (count >= LEARNING && (x < cells[at + LOW]! || x > cells[at + HIGH]!)) cells[at + BREACHED_AT] = count
+    if (count === 0 || x < cells[at + LOW]!) cells[at + LOW] = x
+    if (count === 0 || x > cells[at + HIGH]!) cells[at + HIGH] = x
+    const elapsedMs = timeMs - cells[at + LAST_MS]!
+    if (count > 0 && elapsedMs > 0) {
+      cells[at + INTERVAL] =
+        cells[at + INTERVAL]! + (elapsedMs - cells[at + INTERVAL]!) * gain(count, INTERVAL_VALUES)
+    }
+    if (count === 0 || elapsedMs > 0) cells[at + LAST_MS] = timeMs
+    cells[at + COUNT] = count + 1
+  }
+
+  reason(subject: string, value: number, verdict: Verdict): string {
+    const shown = `${subject} ${numberText(value)}`
+    const band = `expected ${numberText(verdict.expected)} (band ${bandText(verdict)})`
+    if (!(verdict.score > 1)) return `${shown} is as usual again, ${band}`
+    const fired = viewsOf(verdict.views ?? 0)
+    const odds = numberText(10 ** Math.min(verdict.surprise ?? 0, ODDS_MAX))
+    return `${shown} is a surprise of one in ${odds}: ${fired.join(', ')}; ${band}`
+  }
+
+  /** Surprise of a value, from the cells as they are and the shares in scratch; leaves its parts in scratch. */
+  #surprise(cells: Float64Array, at: number, x: number, timeMs: number): number {
+    const measured = this.#measured
+    const count = cells[at + COUNT]!
+    let floor = this.#minDeviation
+    let largest = 0
+    let fired = 0
+    let apart = 0
+    let levelScale = 0
+    let step = 0
+    for (let i = 0; i < VIEWS.length; i++) {
+      const view = VIEWS[i]!
+      const viewAt = at + VIEW_AT[i]!
+      view.measure(cells, viewAt, x, timeMs, measured)
+      const tailAt = viewAt + view.width
+      const { stat, size } = measured
+      this.#stats[i] = stat
+      this.#sizes[i] = size
+      if (i === LEVEL) {
+        const relative = this.#minRelativeDeviation * absolute(measured.expected)
+        if (relative > floor) floor = relative
+        apart = size
+        levelScale = measured.scale
+        this.#expect(measured, statAt(cells, tailAt, this.#alarm), floor)
+      } else if (i === STEP) {
+        step = measured.scale
+      } else if (i === SEASON) {
+        if (!(stat >= 0) || measured.scale > SEASONAL * levelScale) continue
+        this.#expect(measured, statAt(cells, tailAt, this.#alarm), floor)
+      }
+      if (!(size > floor) || !(stat >= STAT_MIN[i]!)) continue
+      const surprise = surpriseOf(cells, tailAt, PEAKS, stat, size)
+      if (surprise > FIRED) fired |= 1 << i
+      if (surprise > largest) largest = surprise
+    }
+    const low = cells[at + LOW]!
+    const high = cells[at + HIGH]!
+    const outside = x > high ? x - high : low - x
+    const breachedAgo = count - cells[at + BREACHED_AT]!
+    const again = cells[at + BREACHED_AT]! > 0 && breachedAgo > BREACH_SAME && breachedAgo < BREACH_LATELY
+    if (outside > floor && outside > (again ? BREACH_STEPS_AGAIN : BREACH_STEPS) * step) {
+      const breach = BREACH + (BREACH_SHARE * outside) / (high - low + floor)
+      const surprise = Math.min(breach, BREACH_MAX)
+      if (surprise > FIRED) fired |= RANGE_BIT
+      if (surprise > largest) largest = surprise
+    }
+    const heldViews = cells[at + HELD_VIEWS]! * HELD
+    this.#viewSurprise = Math.max(largest, heldViews)
+
+    let sum = 0
+    for (let i = 0; i < CODES.length; i++) {
+      const share = this.#shares[i]!
+      const tailAt = at + CODE_TAILS + i * tailWidth(CODE_PEAKS)
+      let surprise = apart > floor ? surpriseOf(cells, tailAt, CODE_PEAKS, share, share) : 0
+      const held = cells[at + HELD_CODES + i]! * HELD
+      if (held > surprise) surprise = held
+      this.#surprises[i] = surprise
+      sum += surprise
+    }
+    const context = (CONTEXT_WEIGHT * sum) / CODES.length
+    if (context > 1) fired |= CONTEXT_BIT
+    this.#fired = fired
+    const interval = cells[at + INTERVAL]!
+    const chances =
+      interval > 0 && interval < USUAL_INTERVAL_MS
+        ? CHANCES_WEIGHT * Math.log10(USUAL_INTERVAL_MS / interval)
+        : 0
+    const surprise = ((this.#viewSurprise + context) * count) / (count + DOUBT_VALUES) - chances
+    return Math.max(surprise, 0)
+  }
+
+  #expect(measured: Measured, stat: number, floor: number): void {
+    const half = stat * measured.scale
+    this.#expected = measured.expected
+    this.#half = Math.max(half, floor)
+  }
+}
+
+/** Tails learn from here on, when views have something to compare with. */
+const TAILS_FROM = 30
+/** A view that says this much is named in the reason. */
+const FIRED = 1.5
+const BREACH_MAX = 30
+const ODDS_MAX = 12
+
+function viewsOf(views: number): string[] {
+  const said = VIEWS.filter((_, i) => (views & (1 << i)) !== 0).map(({ says }) => says)
+  if ((views & RANGE_BIT) !== 0) said.push('outside everything seen')
+  if ((views & CONTEXT_BIT) !== 0) said.push('a combination not seen before')
+  return said.length > 0 ? said : ['several small ones together']
+}

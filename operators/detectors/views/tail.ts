@@ -1,0 +1,152 @@
+/**
+ * How surprising a deviation is, learned from the series itself: minus the decimal logarithm of the probability to see
+ * one as large. Above a streaming 98 % quantile, excesses are taken to fall off exponentially (peaks over threshold;
+ * Siffer et al., "Anomaly detection in streams with extreme value theory", KDD 2017, with shape 0). Two corrections keep
+ * repeated events from alarming for ever, whatever the tail's shape:
+ * what was reached in k earlier episodes among n values has a probability of about k / n, and what is below the largest
+ * earlier episode is less of a surprise than a new record.
+ *
+ * Pure over cells. `stat` is the deviation in scales, `size` the same in units of the value: series whose scale shrinks
+ * must not take an old size for news. O(peaks) a value.
+ */
+
+/** Share of values above the quantile. */
+const TAIL = 0.02
+const TAIL_SURPRISE = -Math.log10(TAIL)
+/** Values before the first judgement. */
+const COUNT_MIN = 20
+/** Values that scale and quantile look back over, and excesses that the mean excess does. */
+const HISTORY = 2_000
+const EXCESSES = 100
+const STEP_MIN = 0.02
+/** Values and excesses beyond so many scales or mean excesses are learned as if they were there. */
+const CLIP = 6
+const EXCESS_CLIP = 8
+const SURPRISE_MAX = 30
+/** An episode is over when its peak lies this many values back. */
+const EPISODE = 20
+/** An earlier peak counts as the same from this share on. */
+const NEAR = 0.8
+/** k episodes among n values are k / n often; with a margin, and n no more than this, so that habits may change. */
+const RANK_MARGIN = 6
+const RANK_VALUES_MAX = 4_000
+/** Peaks lose half in 20,000 values. */
+const PEAK_KEPT = 0.5 ** (1 / 20_000)
+const TINY = 1e-300
+
+const COUNT = 0
+const SCALE = 1
+const QUANTILE = 2
+const EXCESS = 3
+const EXCESS_COUNT = 4
+/** Of the episode that goes on. */
+const PEAK = 5
+const PEAK_AGE = 6
+/** Largest first. */
+const PEAKS = 7
+
+export function tailWidth(peaks: number): number {
+  return PEAKS + peaks
+}
+
+// hot: some ten calls a value.
+export function surpriseOf(
+  cells: Float64Array,
+  at: number,
+  peaks: number,
+  stat: number,
+  size: number,
+): number {
+  const count = cells[at + COUNT]!
+  const quantile = cells[at + QUANTILE]!
+  if (count < COUNT_MIN || stat <= quantile) return 0
+  let surprise = TAIL_SURPRISE + ((stat - quantile) / excessScale(cells, at)) * Math.LOG10E
+  if (!(surprise < SURPRISE_MAX)) surprise = SURPRISE_MAX
+  const first = at + PEAKS
+  const record = cells[first]!
+  if (record <= 0) return surprise
+  const near = NEAR * size
+  let reached = 0
+  while (reached < peaks && cells[first + reached]! >= near) reached++
+  if (reached > 0) {
+    const values = Math.min(count, RANK_VALUES_MAX)
+    const most = Math.log10(values / (RANK_MARGIN * reached))
+    if (surprise > most) surprise = Math.max(most, 0)
+  }
+  if (size < record) {
+    const share = size / record
+    surprise *= share * share
+  }
+  return surprise
+}
+
+/** The statistic at which the surprise, without its corrections, is `surprise`. */
+export function statAt(cells: Float64Array, at: number, surprise: number): number {
+  return cells[at + QUANTILE]! + ((surprise - TAIL_SURPRISE) / Math.LOG10E) * excessScale(cells, at)
+}
+
+function excessScale(cells: Float64Array, at: number): number {
+  const excess = cells[at + EXCESS]!
+  return excess > 0 ? excess : cells[at + SCALE]! * 0.3 + 1e-12
+}
+
+// hot: some ten calls a value.
+export function learnTail(cells: Float64Array, at: number, peaks: number, stat: number, size: number): void {
+  const count = cells[at + COUNT]! + 1
+  cells[at + COUNT] = count
+  learnPeaks(cells, at, peaks, size)
+  let quantile = cells[at + QUANTILE]!
+  const scale = cells[at + SCALE]!
+  const excess = cells[at + EXCESS]!
+  let clipped = stat
+  if (count > COUNT_MIN) {
+    const most = quantile + CLIP * (excess > 0 ? excess : scale + 1e-12)
+    if (clipped > most) clipped = most
+  }
+  const gain = count < HISTORY ? 1 / count : 1 / HISTORY
+  const nextScale = scale + (clipped - scale) * gain
+  cells[at + SCALE] = nextScale
+  if (count < COUNT_MIN) {
+    if (stat > quantile) quantile = stat
+  } else {
+    const step = 2 / Math.sqrt(count)
+    quantile += nextScale * Math.max(step, STEP_MIN) * (stat > quantile ? 1 - TAIL : -TAIL)
+    if (quantile < 0) quantile = 0
+  }
+  cells[at + QUANTILE] = quantile
+  if (stat > quantile) {
+    const excesses = cells[at + EXCESS_COUNT]! + 1
+    cells[at + EXCESS_COUNT] = excesses
+    let beyond = stat - quantile
+    if (excess > 0 && beyond > EXCESS_CLIP * excess) beyond = EXCESS_CLIP * excess
+    cells[at + EXCESS] = excess + (beyond - excess) * (excesses < EXCESSES ? 1 / excesses : 1 / EXCESSES)
+  }
+}
+
+function learnPeaks(cells: Float64Array, at: number, peaks: number, size: number): void {
+  const first = at + PEAKS
+  for (let i = first; i < first + peaks; i++) {
+    const kept = cells[i]! * PEAK_KEPT
+    cells[i] = kept > TINY ? kept : 0
+  }
+  let peak = cells[at + PEAK]!
+  const age = cells[at + PEAK_AGE]! + 1
+  if (age > EPISODE && peak > 0) {
+    let i = first + peaks - 1
+    if (peak > cells[i]!) {
+      while (i > first && cells[i - 1]! < peak) {
+        cells[i] = cells[i - 1]!
+        i--
+      }
+      cells[i] = peak
+    }
+    peak = 0
+  }
+  if (size > peak) {
+    cells[at + PEAK] = size
+    cells[at + PEAK_AGE] = 0
+  } else {
+    cells[at + PEAK] = peak
+    cells[at + PEAK_AGE] = age
+  }
+}

@@ -170,13 +170,18 @@ export class PipelineDriver {
     return this.#settle()
   }
 
-  /** The node dies and starts again after `down`, from a checkpoint. Nothing that was sent is lost, no result comes twice. */
+  /**
+   * The node dies and starts again after `down`, from a checkpoint. Nothing that was sent is lost, no result comes twice. When
+   * quiet partitions are told the time may change by a moment, as in a node.
+   */
   restart(down: DurationInput = 0): this {
     const downFromMs = this.#nowMs
     const ms = durationMs(down)
     for (const seat of [...this.#chains, ...this.#owners]) seat.restart()
     this.#nowMs += ms
     this.#eventTimeMs += ms
+    // No time passed: there is nothing that the log would have to say.
+    if (ms === 0) return this
     this.#chains.forEach(({ chain }, partition) => {
       if (chain.position > 0) this.#append(partition, RECORD_RESUMED, [], downFromMs)
     })

@@ -1,64 +1,17 @@
 #!/usr/bin/env node
 /**
- * The command `millrace`: joins the command line to this process, its signals and its output, and to the node. The only
- * place that ends the process. Threads and plug-ins are loaded when a command needs them.
+ * The command `millrace`. Looks at the version of node before anything else is loaded, so that an old one is told what is
+ * wanted and not that some file has a syntax error. What follows is cli/process.ts.
  */
-import { isatty } from 'node:tty'
-import { dispatch } from './cli/dispatch.ts'
-import type { Shell, StopSignal } from './cli/shell.ts'
-import { systemClock } from './engine/util/clock.ts'
+import { NODE_WANTED, nodeIsOld } from './cli/node-version.ts'
 
-/** Something keeps the event loop alive although the command is done: it is not waited for longer. */
-const LINGER_MS = 2_000
-
-let stopped: Promise<StopSignal> | undefined
-
-const shell: Shell = {
-  cwd: process.cwd(),
-  env: process.env,
-  clock: systemClock,
-  out: (text) => {
-    process.stdout.write(text)
-  },
-  err: (text) => {
-    process.stderr.write(text)
-  },
-  errIsTerminal: process.stderr.isTTY === true,
-  get stdin() {
-    return process.stdin
-  },
-  stdinIsTerminal: isatty(0),
-  // Only a command that can stop cleanly takes signals over; the others die of them.
-  get stopped() {
-    stopped ??= firstSignal()
-    return stopped
-  },
-  startNode: async (options) => (await import('./workers/node.ts')).startNode(options),
-  registry: async () => (await import('./operators/registry.ts')).registry,
+if (nodeIsOld(process.versions.node)) {
+  process.stderr.write(
+    `millrace needs node ${NODE_WANTED} or newer; this is ${process.versions.node} (${process.execPath}).\n` +
+      'Install a newer one, from https://nodejs.org or with your version manager: nvm install --lts.\n',
+  )
+  process.exitCode = 1
+} else {
+  // Not awaited at the top: old ones could not read that.
+  void import('./cli/process.ts').then(({ runProcess }) => runProcess())
 }
-
-/**
- * The second one ends the process at once: whoever asks twice does not want to wait. By SIGKILL, since `process.exit` ends
- * threads, and a thread that is ended inside a transaction may never be done with it.
- */
-function firstSignal(): Promise<StopSignal> {
-  return new Promise((resolve) => {
-    let asked = false
-    const on = (signal: StopSignal): void => {
-      if (asked) process.kill(process.pid, 'SIGKILL')
-      asked = true
-      resolve(signal)
-    }
-    process.on('SIGINT', on)
-    process.on('SIGTERM', on)
-  })
-}
-
-// The reader went away, as in `millrace check x.ts | head`: nobody is left to tell.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(0)
-  throw error
-})
-
-process.exitCode = await dispatch(process.argv.slice(2), shell)
-setTimeout(() => process.exit(), LINGER_MS).unref()

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -117,6 +117,19 @@ async function millrace(words: string, world: World = {}): Promise<Ran> {
     shell,
   )
   return { code, out, err, samples, started, closed }
+}
+
+/** Paths that this process holds open, where the system tells. */
+function openFiles(): string[] {
+  if (!existsSync('/proc/self/fd')) return []
+  return readdirSync('/proc/self/fd').flatMap((fd) => {
+    try {
+      return [readlinkSync(`/proc/self/fd/${fd}`)]
+    } catch {
+      // Closed meanwhile, as the one that lists them is.
+      return []
+    }
+  })
 }
 
 async function* chunks(world: World): AsyncGenerator<Uint8Array> {
@@ -349,7 +362,35 @@ describe('millrace run', () => {
   test('input in which nothing could be read fails', async () => {
     file('p.ts', PIPELINE)
     file('d.csv', 'timestamp,value\nsoon,1\n')
-    expect((await millrace('run p.ts d.csv')).code).toBe(1)
+    const { code, err } = await millrace('run p.ts d.csv')
+    expect(code).toBe(1)
+    expect(err).toContain('d.csv:2: "soon" is not a time: soon,1\n  times are 2026-01-31T12:00:00Z,')
+  })
+
+  test('a time in another unit than the first is a bad line, by both units', async () => {
+    file('p.ts', PIPELINE)
+    file('d.csv', 'timestamp,value\n1767225600,1\n1767225660000,2\n1767225720,3\n')
+    const { err, samples } = await millrace('run p.ts d.csv')
+    expect(samples.length).toBe(2)
+    expect(err).toContain(
+      'd.csv:3: time "1767225660000" looks like milliseconds, but the first time was in seconds',
+    )
+  })
+
+  test('input without a row says so, for it is seldom meant', async () => {
+    file('p.ts', PIPELINE)
+    file('head.csv', 'timestamp,value\n')
+    file('empty.ndjson', '')
+    file('gaps.csv', 'timestamp,value\n2026-01-01,NA\n')
+    for (const [name, said] of [
+      ['head.csv', 'it holds no rows'],
+      ['empty.ndjson', 'it holds no rows'],
+      ['gaps.csv', 'it holds no value'],
+    ]) {
+      const { code, err } = await millrace(`run p.ts ${name}`)
+      expect(code).toBe(0)
+      expect(err).toContain(`  ${said}: nothing was read from it\n`)
+    }
   })
 
   test.each([
@@ -357,7 +398,10 @@ describe('millrace run', () => {
       'p.ts d.csv',
       'there is no such column (got "timestamp"). Did you mean "timestmp"? Columns seen: timestmp, value.',
     ],
+    ['p.ts d.csv', 'Say which columns are meant with --time, --value and --labels.'],
     ['p.ts none.csv', 'none.csv: there is no such file'],
+    ['p.ts folder.csv', 'folder.csv: is a directory (got "folder.csv"). Name the files in it.'],
+    ['p.ts empty.csv', 'empty.csv: is empty, not even a header row is there'],
     ['p.ts -', 'Add --format csv or --format ndjson.'],
     ['p.ts - - --format csv', 'stdin is named twice'],
     ['p.ts d.csv --time-format ns2', '--time-format: is not one of the choices'],
@@ -367,10 +411,13 @@ describe('millrace run', () => {
   ])('run %s is an error that says what to do', async (words, message) => {
     file('p.ts', PIPELINE)
     file('d.csv', 'timestmp,value\n')
+    file('empty.csv', '')
+    mkdirSync(join(dir, 'folder.csv'))
     const { code, err } = await millrace(`run ${words}`)
     expect(code).toBe(1)
     expect(err).toContain(message)
     expect(err).not.toContain('    at ')
+    expect(openFiles().filter((path) => path.startsWith(dir))).toEqual([])
   })
 
   test('data for pipelines of several topics needs to be told where to', async () => {

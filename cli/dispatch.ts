@@ -8,16 +8,25 @@ import { knownRemedy } from '../engine/config/did-you-mean.ts'
 import { describeFault, MillraceError } from '../engine/contract/errors.ts'
 import { VERSION } from '../engine/util/version.ts'
 import { argumentFaults } from './arguments.ts'
+import { type Colours, colours, wantsColour } from './colour.ts'
+import { type Completable, completionOf } from './completion.ts'
 import { type Command, EXIT_FAILED, EXIT_OK, EXIT_USAGE, type Shell } from './shell.ts'
 
 interface Listed {
   readonly summary: string
   /** Shown in usage; empty: it takes only flags. */
   readonly positionals: string
+  /** Words that may follow it, for completion. */
+  readonly words?: readonly string[]
   load(): Promise<Command>
 }
 
 const COMMANDS: Readonly<Record<string, Listed>> = {
+  init: {
+    summary: 'write a project to start from: pipeline, test, configuration',
+    positionals: 'DIR',
+    load: async () => (await import('./init.ts')).init,
+  },
   demo: {
     summary: "watch this machine's own metrics",
     positionals: '',
@@ -32,6 +41,27 @@ const COMMANDS: Readonly<Record<string, Listed>> = {
     summary: 'verify pipelines without starting them',
     positionals: 'PIPELINE...',
     load: async () => (await import('./check.ts')).check,
+  },
+  status: {
+    summary: 'how a node and its pipelines do',
+    positionals: '',
+    load: async () => (await import('./status.ts')).status,
+  },
+  top: {
+    summary: 'the same, in the terminal, once a second',
+    positionals: '',
+    load: async () => (await import('./top.ts')).top,
+  },
+  alerts: {
+    summary: 'alerts and their history; a test of where they go',
+    positionals: '[list | test PIPELINE...]',
+    words: ['list', 'test'],
+    load: async () => (await import('./alerts.ts')).alerts,
+  },
+  doctor: {
+    summary: 'would a node do well here? what to change',
+    positionals: '',
+    load: async () => (await import('./doctor.ts')).doctor,
   },
   verify: {
     summary: 'check every checksum and invariant of a store',
@@ -58,13 +88,29 @@ const COMMANDS: Readonly<Record<string, Listed>> = {
     positionals: 'PIPELINE...',
     load: async () => (await import('./replay.ts')).replayCommand,
   },
+  completion: {
+    summary: 'a script that completes all this in your shell',
+    positionals: 'bash|zsh|fish',
+    words: ['bash', 'zsh', 'fish'],
+    load: async () => completionOf(completables),
+  },
+}
+
+async function completables(): Promise<readonly Completable[]> {
+  return Promise.all(
+    Object.entries(COMMANDS).map(async ([name, { summary, words = [], load }]) => {
+      const { definition } = await load()
+      return { name, summary, words, args: (await definition.args) ?? {} }
+    }),
+  )
 }
 
 export async function dispatch(words: readonly string[], shell: Shell): Promise<number> {
   try {
     return await command(words, shell)
   } catch (error) {
-    shell.err(`millrace: ${errorText(error)}\n`)
+    const paint = colours(wantsColour(shell.errIsTerminal, shell.env))
+    shell.err(`${paint.red('millrace:')} ${errorText(error)}\n`)
     return EXIT_FAILED
   }
 }
@@ -83,7 +129,7 @@ async function command(words: readonly string[], shell: Shell): Promise<number> 
   }
   const asked = first === 'help' ? rest[0] : undefined
   if (first === '--help' || first === '-h' || (first === 'help' && asked === undefined)) {
-    shell.out(overview())
+    shell.out(headed(overview(), shell))
     return EXIT_OK
   }
   const name = asked ?? first
@@ -103,7 +149,7 @@ async function command(words: readonly string[], shell: Shell): Promise<number> 
   const end = rest.indexOf('--')
   const flags = end < 0 ? rest : rest.slice(0, end)
   if (asked !== undefined || flags.includes('--help') || flags.includes('-h')) {
-    shell.out(`${await usage(definition, listed)}\n\n${examples}`)
+    shell.out(headed(`${await usage(definition, listed)}\n\n${examples}`, shell))
     return EXIT_OK
   }
   const faults = argumentFaults(rest, (await definition.args) ?? {}, listed.positionals)
@@ -124,11 +170,17 @@ async function usage(definition: CommandDef, listed: Listed): Promise<string> {
   return synopsis.replace(/ +$/gm, '').trimEnd()
 }
 
+/** Headings stand out where there is colour. */
+function headed(text: string, shell: Shell): string {
+  const paint: Colours = colours(wantsColour(shell.outIsTerminal === true, shell.env))
+  return text.replace(/^(USAGE|EXAMPLES|OPTIONS|ARGUMENTS)/gm, (word) => paint.bold(word))
+}
+
 const ROOT = { meta: { name: 'millrace' } }
 
 function overview(): string {
   const commands = Object.entries(COMMANDS).map(
-    ([name, { summary, positionals }]) => `  millrace ${`${name} ${positionals}`.padEnd(27)} ${summary}`,
+    ([name, { summary, positionals }]) => `  millrace ${`${name} ${positionals}`.padEnd(39)} ${summary}`,
   )
   return `millrace ${VERSION}: windowed anomaly detection over metric streams, exactly once, on one machine
 
@@ -142,9 +194,12 @@ ${commands.join('\n')}
 EXAMPLES
 
   millrace demo
+  millrace init my-alerts
   millrace run pipeline.ts
   millrace run pipeline.ts data.csv --time ts --value v --labels host,region
   millrace check pipeline.ts
+  millrace status
+  millrace alerts test pipeline.ts
   millrace replay pipeline.ts --from -24h --into yesterday
   millrace backup /backups/monday
 

@@ -9,7 +9,12 @@ import { SampleBuilder } from '../engine/batch/sample-builder.ts'
 import { knownRemedy } from '../engine/config/did-you-mean.ts'
 import { type Fault, MillraceError } from '../engine/contract/errors.ts'
 import type { NodeInput } from '../engine/contract/node.ts'
-import type { ColumnDecoder, ColumnOptions, ColumnReport } from '../operators/sources/columns.ts'
+import {
+  type ColumnDecoder,
+  type ColumnOptions,
+  type ColumnReport,
+  NO_SUCH_COLUMN,
+} from '../operators/sources/columns.ts'
 import { csvDecoder } from '../operators/sources/csv.ts'
 import { ndjsonDecoder } from '../operators/sources/ndjson.ts'
 import { mergeByTime } from './time-merge.ts'
@@ -77,24 +82,39 @@ export interface FeedOptions {
 export async function feedFiles(feed: FeedOptions): Promise<FeedReport> {
   const sources = await openSources(feed)
   try {
-    const appender = new Appender(feed.input, feed.progress)
-    const only = sources.length === 1 ? sources[0]! : null
-    if (only !== null) {
-      const { builder } = only
-      while (await only.fill()) await appender.append(builder)
-    } else {
-      const builder = new SampleBuilder()
-      await mergeByTime(sources, builder, () => appender.append(builder))
-    }
-    const { refusedSamples } = await appender.finish()
-    return {
-      // Of a run that was broken off, only what was stored is known.
-      files: feed.signal.aborted ? [] : sources.map((source) => source.report()),
-      samples: feed.progress.samples - refusedSamples,
-      refusedSamples,
-    }
+    return await feedSources(sources, feed)
+  } catch (error) {
+    throw withFlags(error)
   } finally {
     await Promise.all(sources.map((source) => source.close()))
+  }
+}
+
+/** Which column is meant is said on the command line, and decoders know nothing of that. */
+function withFlags(error: unknown): unknown {
+  if (!(error instanceof MillraceError) || !error.faults.some(({ problem }) => problem === NO_SUCH_COLUMN)) {
+    return error
+  }
+  const hint = 'Say which columns are meant with --time, --value and --labels.'
+  return new MillraceError(error.code, `${error.message}\n  ${hint}`, { faults: error.faults, cause: error })
+}
+
+async function feedSources(sources: readonly FileSource[], feed: FeedOptions): Promise<FeedReport> {
+  const appender = new Appender(feed.input, feed.progress)
+  const only = sources.length === 1 ? sources[0]! : null
+  if (only !== null) {
+    const { builder } = only
+    while (await only.fill()) await appender.append(builder)
+  } else {
+    const builder = new SampleBuilder()
+    await mergeByTime(sources, builder, () => appender.append(builder))
+  }
+  const { refusedSamples } = await appender.finish()
+  return {
+    // Of a run that was broken off, only what was stored is known.
+    files: feed.signal.aborted ? [] : sources.map((source) => source.report()),
+    samples: feed.progress.samples - refusedSamples,
+    refusedSamples,
   }
 }
 
@@ -137,11 +157,19 @@ async function openSources(feed: FeedOptions): Promise<FileSource[]> {
   const sources: FileSource[] = []
   const faults: Fault[] = []
   for (const file of files) {
+    let handle: FileHandle | null = null
     try {
-      const handle = file === STDIN ? null : await open(resolve(cwd, file), 'r')
+      if (file !== STDIN) handle = await open(resolve(cwd, file), 'r')
       sources.push(new FileSource(file, handle, feed))
-      progress.bytesTotal += handle === null ? Number.NaN : (await handle.stat()).size
+      const stat = await handle?.stat()
+      if (stat?.isDirectory() === true) {
+        const remedy = 'Name the files in it.'
+        faults.push({ place: file, value: file, problem: 'is a directory', remedy })
+      }
+      progress.bytesTotal += stat?.size ?? Number.NaN
     } catch (error) {
+      // Of a source whose options are refused nobody else knows that it is open.
+      await handle?.close()
       const { code, message } = error as NodeJS.ErrnoException
       const problem = code === 'ENOENT' ? 'there is no such file' : `cannot be opened: ${message}`
       faults.push({ place: file, value: file, problem, remedy: 'Name a file that can be read.' })

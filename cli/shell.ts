@@ -38,6 +38,10 @@ export interface Shell {
   err(text: string): void
   /** Whether `err` goes to a terminal, whose lines can be written over. */
   readonly errIsTerminal: boolean
+  /** Whether `out` does; by default not. */
+  readonly outIsTerminal?: boolean
+  /** The whole terminal, for a command that fills it; null or left out: there is none. */
+  readonly terminal?: () => Terminal | null
   readonly stdin: AsyncIterable<Uint8Array>
   /** Whether somebody is there to answer a question. */
   readonly stdinIsTerminal: boolean
@@ -46,6 +50,13 @@ export interface Shell {
   /** Loaded on first use: `check` and `--help` start no threads. */
   startNode(options: StartOptions): Promise<Node>
   registry(): Promise<Registry>
+}
+
+export interface Terminal {
+  readonly columns: number
+  readonly rows: number
+  /** Keys come one by one, unechoed, until the returned function gives the terminal back as it was. */
+  take(listener: { readonly onKey: (key: string) => void; readonly onResize: () => void }): () => void
 }
 
 /** One command, one file. `examples` follow the flags in its help. */

@@ -4,6 +4,8 @@ import type { FeedReport, FileReport } from './feed-files.ts'
 import { countText, rateText, secondsText } from './progress.ts'
 
 const FAULTS_SHOWN_MAX = 10
+const TIMES_ACCEPTED =
+  'times are 2026-01-31T12:00:00Z, 2026-01-31 12:00:00, 2026-01-31, or a number of s, ms, us or ns since 1970: see --time-format'
 
 export function summaryText(
   report: FeedReport,
@@ -59,6 +61,12 @@ function fileLines(file: FileReport): string[] {
   }
   const more = file.faultCount - Math.min(file.faults.length, FAULTS_SHOWN_MAX)
   if (more > 0) lines.push(`  … and ${counted(more, 'more bad line')}`)
+  if (file.faults.some(({ problem }) => problem.includes('is not a time'))) lines.push(`  ${TIMES_ACCEPTED}`)
+  if (file.samples === 0 && file.faultCount === 0) {
+    lines.push(
+      `  ${file.emptyValues > 0 ? 'it holds no value' : 'it holds no rows'}: nothing was read from it`,
+    )
+  }
   if (file.unseen.length > 0) lines.push(`  no line had ${file.unseen.join(', ')}`)
   return lines
 }

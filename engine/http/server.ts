@@ -13,6 +13,7 @@ import type { Queries } from '../contract/queries.ts'
 import { HTTP_REQUESTS } from '../metrics/catalog.ts'
 import { createMetricsBlock, ThreadMetrics } from '../metrics/thread-metrics.ts'
 import { type Clock, systemClock } from '../util/clock.ts'
+import { portHolder } from '../util/port-holder.ts'
 import { API, askApi } from './api.ts'
 import { InFlight } from './body-intake.ts'
 import {
@@ -287,9 +288,12 @@ function listen(server: Server, host: string, port: number): Promise<HttpAddress
 
 function listenError(error: NodeJS.ErrnoException, host: string, port: number): MillraceError {
   if (error.code === 'EADDRINUSE') {
+    const holder = portHolder(port)
+    const who = holder === null ? 'in use' : `held by process ${holder.pid} (${holder.command})`
+    const whom = holder === null ? 'the process that holds it' : 'it'
     return new MillraceError(
       'PORT_IN_USE',
-      `port ${port} on ${host} is in use. Stop the process that holds it, or choose another with --port.`,
+      `port ${port} on ${host} is ${who}. Stop ${whom}, or choose another with --port.`,
       { cause: error },
     )
   }

@@ -19,6 +19,8 @@ import { isAbsent, readDecimal } from './decimal.ts'
 import { ID_UNKNOWN, LabelRows } from './label-rows.ts'
 import { type TimeFormat, TimeReader } from './time-reader.ts'
 
+export const NO_SUCH_COLUMN = 'there is no such column'
+
 /** Longer rows are faults: most likely a quote that nobody closed, or no text at all. */
 export const ROW_BYTES_MAX = 262_144
 /** Columns of one row. */
@@ -229,7 +231,7 @@ export function columnsMissing(
     return {
       place,
       value: column,
-      problem: 'there is no such column',
+      problem: NO_SUCH_COLUMN,
       remedy: `${guess}Columns seen: ${listed}${more}.${hint}`,
     }
   })

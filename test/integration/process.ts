@@ -34,15 +34,23 @@ export function writePipeline(dir: string, body: string, name = 'pipeline.mjs'):
   return file
 }
 
+/** Another version of node, another working directory. */
+export interface Where {
+  readonly node?: string
+  readonly cwd?: string
+}
+
 export function launch(
   args: readonly string[],
   cleanups: (() => unknown)[],
   stdin?: string,
   main = MAIN,
+  { node = process.execPath, cwd }: Where = {},
 ): Omit<Running, 'url'> {
-  const child = spawn(process.execPath, [main, ...args], {
+  const child = spawn(node, [main, ...args], {
     stdio: [stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
     env: { ...process.env, NO_COLOR: '1' },
+    ...(cwd === undefined ? {} : { cwd }),
   })
   if (stdin !== undefined) child.stdin?.end(stdin)
   let text = ''
@@ -67,8 +75,9 @@ export async function start(
   args: readonly string[],
   cleanups: (() => unknown)[],
   main = MAIN,
+  where: Where = {},
 ): Promise<Running> {
-  const running = launch([...args, '--port', '0'], cleanups, undefined, main)
+  const running = launch([...args, '--port', '0'], cleanups, undefined, main, where)
   const url = await until(async () => {
     const found = /http:\/\/127\.0\.0\.1:\d+/.exec(running.text())?.[0]
     if (found !== undefined) return found

@@ -6,6 +6,7 @@ import { livePage } from '../dashboards/live/index.ts'
 import type { NodeConfig } from '../engine/config/config.ts'
 import { MillraceError } from '../engine/contract/errors.ts'
 import type { Refusal } from '../engine/contract/ingest.ts'
+import type { Disturbance } from '../engine/contract/live.ts'
 import type { Node, NodeInput, RunSummary } from '../engine/contract/node.ts'
 import type { PipelinePlan } from '../engine/contract/plan.ts'
 import type { PipelineState, Queries } from '../engine/contract/queries.ts'
@@ -22,7 +23,9 @@ import { openStore, type Store } from '../engine/store/store.ts'
 import { systemClock } from '../engine/util/clock.ts'
 import { VERSION } from '../engine/util/version.ts'
 import { DiskGuard } from './disk-guard.ts'
+import { Disturber } from './disturbance.ts'
 import { NodeIngest } from './ingest.ts'
+import { LiveNode } from './live.ts'
 import { NodeThreads } from './node-threads.ts'
 import { NodeView } from './node-view.ts'
 import { ownersSettled } from './owners-settled.ts'
@@ -42,6 +45,8 @@ export interface NodeOptions {
   readonly resetState?: boolean
   /** What a person should know, and nothing stops for: a sink that retries. */
   readonly onWarning?: (error: MillraceError) => void
+  /** `millrace demo`: the page, and this machine, may ask it to burn CPU. */
+  readonly demo?: boolean
 }
 
 export type RunningNode = Node
@@ -82,6 +87,7 @@ class LocalNode implements RunningNode {
   readonly #state: StateReader
   readonly #http: HttpServer
   readonly #usedTopics = new Set<string>()
+  readonly #disturber = new Disturber(systemClock)
   #heartbeat: NodeJS.Timeout | null = null
   #address = ''
   #ready = false
@@ -161,6 +167,10 @@ class LocalNode implements RunningNode {
     return this.#ingest.input(topic)
   }
 
+  disturb(): Disturbance {
+    return this.#disturber.disturb()
+  }
+
   async finish(): Promise<RunSummary> {
     const ended = this.#prepared.topics.filter(({ name }) => this.#usedTopics.has(name))
     await Promise.all(ended.map(({ topicId }) => this.#threads.input.end(topicId)))
@@ -214,7 +224,19 @@ class LocalNode implements RunningNode {
       limits: { bodyBytesMax: config.bodyLimitBytes },
       clock: systemClock,
       counters: mainMetrics,
-      assets: livePage,
+      assets: livePage(),
+      live: new LiveNode({
+        prepared: this.#prepared,
+        board: this.#threads.board,
+        blocks,
+        state: this.#state,
+        log: this.#log,
+        queries: this.queries,
+        readiness: () => this.#readiness(),
+        canDisturb: this.#options.demo === true,
+        disturbedUntilMs: () => this.#disturber.untilMs,
+      }),
+      ...(this.#options.demo === true ? { demo: this.#disturber } : {}),
     })
   }
 
@@ -278,6 +300,7 @@ class LocalNode implements RunningNode {
     this.#ready = false
     this.#disk.close()
     await this.#http.close()
+    await this.#disturber.close()
     // After a failure nothing is in order any more, and nothing needs to be: the next start recovers.
     if (this.#failure === null) await this.#threads.stop()
     if (this.#heartbeat !== null) clearInterval(this.#heartbeat)

@@ -61,6 +61,17 @@ export interface ChainOptions {
   readonly partialSink?: EntrySink
   /** First offset wanted, where the log does not start at 0. */
   readonly startOffset?: number
+  /** Told how long windows take; it never changes what comes out. */
+  readonly meter?: WindowMeter
+}
+
+/** Time spent in the parts of firing windows, added up; called a few times a window, never once a sample. */
+export interface WindowMeter {
+  /** Monotonic. */
+  nowMs(): number
+  windowMs: number
+  detectMs: number
+  emitMs: number
 }
 
 /** A page of state: the cells are valid during the call only. */
@@ -113,6 +124,7 @@ export class Chain {
   /** Null: groups lie in this partition whole. */
   readonly #partials: Partials | null
   readonly #watchesSilence: boolean
+  readonly #meter: WindowMeter | null
   /** Start of the oldest window that has not fired; NaN before the first sample. */
   #nextStartMs = NaN
   /** Event time whose sample makes that window fire. */
@@ -132,6 +144,7 @@ export class Chain {
       keyOf: options.keyOf,
       announce: (groupId, key) => options.sink.group(groupId, key),
     })
+    this.#meter = options.meter ?? null
     this.#watchesSilence = plan.detectors.some(({ column }) => column === null)
     this.#judges = new Judges({
       plan: hasExchange ? { ...plan, detectors: [] } : plan,
@@ -460,12 +473,20 @@ export class Chain {
       this.#partials.send(this.#grid.sliceOf(startMs), this.#grid.sliceOf(endMs), startMs, causeOffset)
       return
     }
+    const meter = this.#meter
+    const beganMs = meter === null ? 0 : meter.nowMs()
     firing.fill(startMs, this.#router.order())
     if (firing.rowCount === 0) return
     for (let j = 0; j < firing.rowCount; j++) firing.groupIds[j] = this.#router.groupIdOf(firing.rows[j]!)
+    const filledMs = meter === null ? 0 : meter.nowMs()
     this.#judges.judge(firing, firing.rows, endMs)
+    const judgedMs = meter === null ? 0 : meter.nowMs()
     this.#writer.results(firing, startMs, endMs, causeOffset)
     this.#judges.flush(causeOffset)
+    if (meter === null) return
+    meter.windowMs += filledMs - beganMs
+    meter.detectMs += judgedMs - filledMs
+    meter.emitMs += meter.nowMs() - judgedMs
   }
 }
 

@@ -19,8 +19,11 @@ import { type Command, EXIT_OK, type Shell, shellOf } from './shell.ts'
 /** Beyond these, the disk is slower than the five appends a second, and samples are left out. */
 const APPENDS_WAITING_MAX = 300
 
-/** From the first sample: settled, warmed up and watched for a moment. See `millrace-itself` in examples/host.ts. */
-const WARM_MS = 12_000
+/** The pipeline of examples/host.ts that sees a disturbance, and its detector. */
+const DISTURBED = { pipeline: 'millrace-itself', detector: 'cpu' }
+/** What it has watched before a disturbance, from its first verdict on. */
+const WATCHED_MS = 3_000
+const LOOK_MS = 500
 
 export const demo: Command = {
   definition: defineCommand({
@@ -55,10 +58,9 @@ async function runDemo(args: Readonly<Record<string, unknown>>, shell: Shell): P
   return withNode(shell, { config, pipelines: plans, resetState, demo: true }, async (node, stop) => {
     shell.out(whereToLook(node.address, plans, file, config.data))
     const metrics = await feedHost(node, plans[0]!.topic.name, shell, stop)
-    const disturbing = args.disturb === true ? setTimeout(() => disturb(node, shell), WARM_MS) : undefined
+    if (args.disturb === true) void disturbOnceWarm(node, shell, stop)
     const watch = watchAlerts(node.queries, (line) => shell.out(`${line}\n`))
     await aborted(stop)
-    clearTimeout(disturbing)
     watch.close()
     await metrics.close()
     shell.out('stopped; `millrace demo` goes on from here\n')
@@ -66,9 +68,38 @@ async function runDemo(args: Readonly<Record<string, unknown>>, shell: Shell): P
   })
 }
 
-function disturb(node: Node, shell: Shell): void {
+/** Waits for the detector's verdicts: before, the disturbance would be what it learns as normal. */
+async function disturbOnceWarm(node: Node, shell: Shell, stop: AbortSignal): Promise<void> {
+  let watchedFromMs = Number.POSITIVE_INFINITY
+  while (shell.clock.monotonicMs() - watchedFromMs < WATCHED_MS) {
+    await pause(LOOK_MS, stop)
+    if (stop.aborted) return
+    // A node that does not answer is stopping, and says itself if something is wrong.
+    const isJudging = await judges(node, shell).catch(() => false)
+    if (isJudging && watchedFromMs === Number.POSITIVE_INFINITY) watchedFromMs = shell.clock.monotonicMs()
+  }
   const { seconds, threads } = node.disturb()
-  shell.out(`disturbed ${threads} threads burn CPU for ${seconds} s: an alert on process_cpu_cores follows\n`)
+  shell.out(
+    `disturbed ${threads} threads burn CPU for ${seconds} s: an alert on process_cpu_demand_cores follows\n`,
+  )
+}
+
+async function judges(node: Node, shell: Shell): Promise<boolean> {
+  const fromMs = shell.clock.nowMs() - 2 * LOOK_MS
+  const { rows } = await node.queries.results({ pipeline: DISTURBED.pipeline, fromMs, limit: 1 })
+  return typeof rows[0]?.scores[DISTURBED.detector]?.expected === 'number'
+}
+
+function pause(ms: number, stop: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      clearTimeout(timer)
+      stop.removeEventListener('abort', end)
+      resolve()
+    }
+    const timer = setTimeout(end, ms)
+    stop.addEventListener('abort', end, { once: true })
+  })
 }
 
 async function feedHost(
@@ -115,7 +146,7 @@ async function feedHost(
 function whereToLook(address: string, plans: readonly PipelinePlan[], file: string, data: string): string {
   const names = plans.map((plan) => plan.name).join(', ')
   return `millrace watches this machine: CPU, load, memory, disks and network, a sample of each a second, and
-its own CPU four times a second.
+the CPU that it wants itself four times a second.
 
   page       ${address}/
   results    curl -s '${address}/api/v1/results?pipeline=${plans[0]!.name}&limit=5'
@@ -125,8 +156,8 @@ its own CPU four times a second.
              ${file}
   data       ${data}
 
-Detectors warm up: ${WARM_MS / 1_000} s for its own CPU, a minute for the machine. Alerts are said here. The button on the page,
-or --disturb, burns CPU for some seconds, to see one. Ctrl-C stops.
+Detectors warm up: ten seconds for the CPU it wants, a minute for the machine. Alerts are said here. The button on the page, or
+--disturb, burns CPU for some seconds, to see one. Ctrl-C stops.
 
 `
 }

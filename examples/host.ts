@@ -47,14 +47,14 @@ const alive = pipeline('host-alive')
   .window(sliding({ size: '10s', every: '10s' }), { last: mean() })
   .detect(silence({ after: '10s' }), { hold: '5s' })
 
-/** What millrace itself takes of the CPU, four times a second: `millrace demo --disturb` shows here within seconds. */
+/** Cores that millrace itself wants, four times a second: what `millrace demo --disturb` burns shows here within seconds. */
 const itself = pipeline('millrace-itself')
   .from(metrics)
-  .where({ name: 'process_cpu_cores' })
+  .where({ name: 'process_cpu_demand_cores' })
   .disorder('250ms')
   .idle('5s')
   .window(sliding({ size: '2s', every: '250ms' }), { mean: mean(), max: max() })
-  .detect('mean', ewma({ threshold: 5, history: '5m', warmUp: '5s', direction: 'up', minDeviation: 0.15 }), {
+  .detect('mean', ewma({ threshold: 5, history: '5m', warmUp: '5s', direction: 'up', minDeviation: 0.5 }), {
     name: 'cpu',
     hold: '500ms',
   })

@@ -2,7 +2,7 @@
 const LIGHT = `
   color-scheme: light;
   --back: #f4f6f8; --card: #ffffff; --raised: #f7f9fb; --line: #dfe4ea; --text: #17202a; --quiet: #586472;
-  --accent: #1f6feb; --expected: #8592a3; --band: rgb(31 111 235 / .10); --band-edge: rgb(31 111 235 / .28);
+  --accent: #1a5fcc; --expected: #8592a3; --band: rgb(26 95 204 / .10); --band-edge: rgb(26 95 204 / .28);
   --good: #18794e; --warn: #8f5b00; --bad: #c62828; --bad-wash: rgb(198 40 40 / .09); --warn-wash: rgb(143 91 0 / .09);
   --shadow: 0 1px 2px rgb(20 30 40 / .06);`
 const DARK = `

@@ -11,7 +11,7 @@ export function number(value: number | null | undefined): string {
   const size = Math.abs(value)
   if (size === 0) return '0'
   if (size < 1e-4) return value.toExponential(1)
-  if (size < 1_000) return String(Number(value.toPrecision(3)))
+  if (size < 999.5) return String(Number(value.toPrecision(3)))
   return scaled(value, 1_000, SI)
 }
 

@@ -6,6 +6,7 @@ import { Cards } from './cards.ts'
 import { type Colors, readColors } from './chart.ts'
 import { Detail } from './detail.ts'
 import { byId, setClass, setText } from './dom.ts'
+import { metricName } from './format.ts'
 import { soon } from './frame.ts'
 import { Model } from './model.ts'
 import { Overview } from './overview.ts'
@@ -136,7 +137,9 @@ function openLinked(): void {
 
 let disturbedUntilMs = 0
 
-disturb.addEventListener('click', () => void ask())
+disturb.addEventListener('click', () => {
+  if (disturb.getAttribute('aria-disabled') === 'false') void ask()
+})
 
 async function ask(): Promise<void> {
   try {
@@ -159,8 +162,18 @@ function drawDisturb(): void {
   const nowMs = status?.nowMs ?? Date.now()
   const untilMs = Math.max(status?.disturbedUntilMs ?? 0, disturbedUntilMs)
   const left = Math.ceil((untilMs - nowMs) / 1_000)
-  setText(disturb, left > 0 ? `Burning CPU, ${left} s` : 'Disturb')
-  disturb.setAttribute('aria-disabled', String(left > 0))
+  const isWarm = isDisturbanceSeen()
+  setText(disturb, left > 0 ? `Burning CPU, ${left} s` : isWarm ? 'Disturb' : 'Warming up')
+  disturb.setAttribute('aria-disabled', String(left > 0 || !isWarm))
+}
+
+/** Before the detector knows what is normal, the disturbance would be what it learns. */
+function isDisturbanceSeen(): boolean {
+  for (const { group, lens, points } of model.series.values()) {
+    if (metricName(group) === 'process_cpu_demand_cores')
+      return lens.scoreAt >= 0 && points.last(lens.scoreAt + 1) !== null
+  }
+  return false
 }
 
 // ---- the keyboard --------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ export const PAGE_STYLE = `:root {${LIGHT}
 :root[data-theme="dark"] {${DARK}
 }
 * { box-sizing: border-box; }
+html { scroll-padding-top: 60px; }
 [hidden] { display: none !important; }
 body {
   margin: 0; font: 14px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
@@ -47,7 +48,7 @@ kbd {
   background: var(--card); border-bottom: 1px solid var(--line);
 }
 h1 { display: flex; align-items: center; gap: .5rem; font-size: 1.05rem; font-weight: 650; letter-spacing: -.01em; }
-.about { flex: 1; min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; font-size: .85rem; }
+.bar .about { flex: 1; min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; font-size: .85rem; }
 .tools { display: flex; gap: .4rem; margin-left: auto; }
 .button {
   min-height: 32px; padding: 0 .75rem; border: 1px solid var(--line); border-radius: 7px; background: var(--raised);
@@ -210,7 +211,7 @@ dialog::backdrop { background: rgb(5 10 15 / .55); }
 }
 @media (max-width: 640px) {
   .bar { gap: .6rem; padding: .5rem .75rem; }
-  .about { display: none; }
+  .bar .about { display: none; }
   main { padding: .75rem .75rem 0; }
   .tiles { grid-template-columns: repeat(3, 1fr); }
   .tile { padding: .4rem .6rem; }

@@ -190,6 +190,9 @@ describe.skipIf(found === undefined)('the live page in Chromium', () => {
       await page.waitForSelector('.graph svg')
       expect(await ask(page, 'document.documentElement.scrollWidth')).toBeLessThanOrEqual(390)
       expect(await ask(page, 'getComputedStyle(document.querySelector(".flow")).animationName')).toBe('none')
+      expect(await page.locator('.graph text.about', { hasText: 'topic, ' }).first().isVisible()).toBe(
+        true,
+      )
       expect(await faults(page)).toEqual([])
       await page.locator('.card-open').first().click()
       await page.waitForSelector('#detail[open] canvas')
@@ -221,6 +224,8 @@ describe.skipIf(found === undefined)('the live page in Chromium', () => {
     const cards = page.locator('.card')
     await until(async () => ((await cards.count()) === 200 ? true : null), WAIT_MS)
     await page.waitForSelector('.card canvas')
+    const names = await page.locator('.card .name').allTextContents()
+    expect(names.slice(0, 3)).toEqual(['n=0', 'n=1', 'n=2'])
     const canvases = await page.locator('.card canvas').count()
     expect(canvases).toBeLessThan(100)
     // Ten are beyond the bound.

@@ -4,7 +4,7 @@
  */
 import { type Colors, SeriesChart } from './chart.ts'
 import { make, setClass, setText } from './dom.ts'
-import { count, labels, metricName, number, perSecond } from './format.ts'
+import { count, groupText, labels, metricName, number, perSecond } from './format.ts'
 import { soon } from './frame.ts'
 import type { Model, PlanView, Series } from './model.ts'
 
@@ -27,6 +27,8 @@ export interface CardsOptions {
 
 interface Card {
   readonly series: Series
+  /** Cards of a pipeline are in this order. */
+  readonly order: string
   readonly element: HTMLElement
   readonly button: HTMLButtonElement
   readonly name: HTMLElement
@@ -99,12 +101,13 @@ export class Cards {
       return
     }
     const card = this.#makeCard(series)
-    section.cards.push(card)
+    const at = placeOf(card, section.cards)
+    section.list.insertBefore(card.element, section.cards[at]?.element ?? null)
+    section.cards.splice(at, 0, card)
     this.#cards.set(series.id, card)
     this.#byElement.set(card.element, card)
-    section.list.append(card.element)
     this.#inView.observe(card.element)
-    this.#label(section)
+    this.#label(section, card)
     this.#filterCard(card)
     this.#touch(card)
     soon(this.#spreadSoon)
@@ -150,7 +153,8 @@ export class Cards {
       const groups = Math.max(streamed, status?.groups ?? 0)
       const shown =
         groups > streamed ? `${count(streamed)} of ${count(groups)} series` : `${count(streamed)} series`
-      const shared = cards[0] === undefined ? '' : labels(only(cards[0].series, common))
+      const shared =
+        cards[0] === undefined || common.size === 0 ? '' : groupText(only(cards[0].series, common))
       const rate = model.ratesOf(name).results
       setText(
         about,
@@ -209,11 +213,11 @@ export class Cards {
     const element = make('li', 'card', button, make('div', 'card-head', about, value), canvas, state)
     element.dataset.series = series.key
     const nodes = { element, button, name, labels: about, value, state, canvas }
-    return { series, ...nodes, chart: null, isInView: false, isHidden: false }
+    return { series, order: groupText(series.group), ...nodes, chart: null, isInView: false, isHidden: false }
   }
 
   /** Names say what tells series apart; what they have in common stands above them. */
-  #label(section: Section): void {
+  #label(section: Section, added: Card): void {
     const { cards } = section
     const first = cards[0]!.series.group
     const common = new Set(
@@ -226,7 +230,7 @@ export class Cards {
     const isSame =
       common.size === section.common.size && [...common].every((name) => section.common.has(name))
     section.common = common
-    for (const card of isSame ? cards.slice(-1) : cards) {
+    for (const card of isSame ? [added] : cards) {
       const { group } = card.series
       const rest = labels(group, common)
       const metric = common.has('__name__') && rest !== '' ? '' : metricName(group)
@@ -390,6 +394,20 @@ function neighbour(order: readonly Card[], at: number, key: string): Card | unde
     }
   }
   return best
+}
+
+const collator = new Intl.Collator('en', { numeric: true })
+
+/** Position at which a card goes among those in order. */
+function placeOf({ order }: Card, cards: readonly Card[]): number {
+  let low = 0
+  let high = cards.length
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (collator.compare(cards[middle]!.order, order) <= 0) low = middle + 1
+    else high = middle
+  }
+  return low
 }
 
 function only({ group }: Series, names: ReadonlySet<string>): Record<string, string> {

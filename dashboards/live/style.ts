@@ -124,7 +124,8 @@ h3 { font-size: .85rem; font-weight: 600; }
 .labels { min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; color: var(--quiet); font-size: .8rem; }
 .value { font-size: 1.05rem; font-weight: 650; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .canvas { height: 72px; margin: .1rem 0 0; }
-.state { position: absolute; left: .7rem; bottom: .3rem; font-size: .78rem; font-weight: 650; }
+.state { position: absolute; left: .4rem; bottom: .3rem; padding: 0 .3rem; border-radius: 5px; background: var(--card); font-size: .78rem; font-weight: 650; }
+.state:empty { display: none; }
 .card.firing { border-color: var(--bad); background: linear-gradient(var(--bad-wash), var(--bad-wash)), var(--card); }
 .card.firing .value, .card.firing .state { color: var(--bad); }
 .card.pending { border-color: var(--warn); }

@@ -190,9 +190,7 @@ describe.skipIf(found === undefined)('the live page in Chromium', () => {
       await page.waitForSelector('.graph svg')
       expect(await ask(page, 'document.documentElement.scrollWidth')).toBeLessThanOrEqual(390)
       expect(await ask(page, 'getComputedStyle(document.querySelector(".flow")).animationName')).toBe('none')
-      expect(await page.locator('.graph text.about', { hasText: 'topic, ' }).first().isVisible()).toBe(
-        true,
-      )
+      expect(await page.locator('.graph text.about', { hasText: 'topic, ' }).first().isVisible()).toBe(true)
       expect(await faults(page)).toEqual([])
       await page.locator('.card-open').first().click()
       await page.waitForSelector('#detail[open] canvas')

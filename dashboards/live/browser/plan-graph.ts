@@ -131,13 +131,16 @@ export class PlanGraphs {
       ['alerts', `${count(pipeline.firing)} firing, ${count(pipeline.pending)} pending`],
     ])
     const time = new Map<string, string>([
-      ['window', `${share(sum(rates.aggregate, rates.window))} of a core`],
-      ['results', `${share(rates.emit)} of a core`],
+      ['window', ofCore(sum(rates.aggregate, rates.window) ?? rates.aggregate)],
+      ['results', ofCore(rates.emit)],
     ])
     for (const id of drawn.boxes.keys()) {
       if (id.startsWith('detect ')) {
         rate.set(id, `${perSecond(rates.results)} judged`)
-        time.set(id, `${share(rates.detect)} of a core${detectors(drawn) > 1 ? ', all' : ''}`)
+        time.set(
+          id,
+          rates.detect === null ? '' : `${ofCore(rates.detect)}${detectors(drawn) > 1 ? ', all' : ''}`,
+        )
       }
     }
     for (const [i, sink] of pipeline.sinks.entries()) {
@@ -164,6 +167,10 @@ function detectors({ boxes }: Drawn): number {
 
 function flowOf(carries: 'samples' | 'kept' | 'results', rates: PipelineRates): number {
   return rates[carries] ?? 0
+}
+
+function ofCore(ratio: number | null): string {
+  return ratio === null ? '' : `${share(ratio)} of a core`
 }
 
 function timeOf({ aggregate, window, detect, emit }: PipelineRates): number | null {

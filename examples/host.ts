@@ -58,5 +58,7 @@ const itself = pipeline('millrace-itself')
     name: 'cpu',
     hold: '500ms',
   })
+  // Where others crowd the cores so that no level is unusual, this much is all the same.
+  .detect('mean', threshold({ above: 6, clear: 4 }), { name: 'burst', hold: '500ms' })
 
 export default [usage, load, traffic, alive, itself]

@@ -116,9 +116,9 @@ describe.skipIf(found === undefined)('the live page in Chromium', () => {
     await page.waitForSelector('#disturb[aria-disabled="false"]')
     await page.click('#disturb')
     await page.locator('#disturb', { hasText: 'Burning CPU' }).waitFor()
-    const alert = page.locator('#alerts-now .alert.firing', { hasText: 'process_cpu_demand_cores' })
+    const alert = page.locator('#alerts-now .alert.firing', { hasText: 'process_cpu_demand_cores' }).first()
     await alert.waitFor()
-    expect(await alert.locator('.reason').textContent()).toMatch(/^mean .* above the expected/)
+    expect(await alert.locator('.reason').textContent()).toMatch(/^mean .* above/)
     await page.locator('.card.firing', { hasText: 'process_cpu_demand_cores' }).first().waitFor()
     expect(await page.locator('#tiles .tile.firing dd').textContent()).toMatch(/^[1-9]/)
     expect(await page.title()).toMatch(/^\([1-9]\d*\) millrace$/)
@@ -132,14 +132,9 @@ describe.skipIf(found === undefined)('the live page in Chromium', () => {
   })
 
   test('millrace demo --disturb does the same by itself, once it is warm', async () => {
-    await until(
-      async () => (disturbed.text().includes('resolved  millrace-itself/cpu') ? true : null),
-      WAIT_MS,
-    )
+    await until(async () => (disturbed.text().includes('resolved  millrace-itself/') ? true : null), WAIT_MS)
     expect(disturbed.text()).toContain('threads burn CPU for 8 s')
-    expect(disturbed.text()).toMatch(
-      /firing {4}millrace-itself\/cpu process_cpu_demand_cores\{.*above the expected/,
-    )
+    expect(disturbed.text()).toMatch(/firing {4}millrace-itself\/\w+ process_cpu_demand_cores\{.* above /)
     await disturbed.kill('SIGINT')
   })
 

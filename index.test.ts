@@ -93,7 +93,8 @@ describe('the examples pass check', () => {
 
   test('host: every metric of this machine is judged, within a second or so', async () => {
     const plans = await compiled('./examples/host.ts')
-    expect(plans.map((plan) => plan.name)).toEqual(['host-usage', 'host-load', 'host-traffic', 'host-alive'])
+    const names = ['host-usage', 'host-load', 'host-traffic', 'host-alive', 'millrace-itself']
+    expect(plans.map((plan) => plan.name)).toEqual(names)
     for (const plan of plans) {
       expect(plan.groupBy).toBeNull()
       expect(plan.disorderMs).toBeLessThanOrEqual(500)

@@ -80,6 +80,7 @@ async function millrace(words: string, world: World = {}): Promise<Ran> {
         return Promise.resolve({ samples: builder.count, refusedSamples: 0, durable: true })
       },
     }),
+    disturb: () => ({ seconds: 8, threads: 4, untilMs: 0, started: true }),
     finish: () => Promise.resolve(summaryOf(samples.length)),
     close: () => {
       closed++

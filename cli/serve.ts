@@ -12,6 +12,8 @@ export interface ServeOptions {
   readonly config: NodeConfig
   readonly pipelines: readonly PipelinePlan[]
   readonly resetState: boolean
+  /** The page may ask for a disturbance. */
+  readonly demo?: boolean
 }
 
 export async function withNode<T>(

@@ -26,6 +26,7 @@ export interface StartOptions {
   readonly onFatal: (error: MillraceError) => void
   readonly resetState: boolean
   readonly onWarning: (error: MillraceError) => void
+  readonly demo?: boolean
 }
 
 export interface Shell {

@@ -47,4 +47,18 @@ const alive = pipeline('host-alive')
   .window(sliding({ size: '10s', every: '10s' }), { last: mean() })
   .detect(silence({ after: '10s' }), { hold: '5s' })
 
-export default [usage, load, traffic, alive]
+/** Cores that millrace itself wants, four times a second: what `millrace demo --disturb` burns shows here within seconds. */
+const itself = pipeline('millrace-itself')
+  .from(metrics)
+  .where({ name: 'process_cpu_demand_cores' })
+  .disorder('250ms')
+  .idle('5s')
+  .window(sliding({ size: '2s', every: '250ms' }), { mean: mean(), max: max() })
+  .detect('mean', ewma({ threshold: 5, history: '5m', warmUp: '5s', direction: 'up', minDeviation: 0.5 }), {
+    name: 'cpu',
+    hold: '500ms',
+  })
+  // Where others crowd the cores so that no level is unusual, this much is all the same.
+  .detect('mean', threshold({ above: 6, clear: 4 }), { name: 'burst', hold: '500ms' })
+
+export default [usage, load, traffic, alive, itself]

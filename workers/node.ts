@@ -7,6 +7,7 @@ import type { BoardBuffers } from '../engine/broker/node-board.ts'
 import type { NodeConfig } from '../engine/config/config.ts'
 import { MillraceError } from '../engine/contract/errors.ts'
 import type { Refusal } from '../engine/contract/ingest.ts'
+import type { Disturbance } from '../engine/contract/live.ts'
 import type { Node, NodeInput, RunSummary } from '../engine/contract/node.ts'
 import type { PipelinePlan } from '../engine/contract/plan.ts'
 import type { PipelineState, Queries } from '../engine/contract/queries.ts'
@@ -23,7 +24,9 @@ import { openStore, type Store } from '../engine/store/store.ts'
 import { systemClock } from '../engine/util/clock.ts'
 import { VERSION } from '../engine/util/version.ts'
 import { DiskGuard } from './disk-guard.ts'
+import { Disturber } from './disturbance.ts'
 import { NodeIngest } from './ingest.ts'
+import { LiveNode } from './live.ts'
 import { watchingLock } from './lock-watch.ts'
 import { NodeThreads } from './node-threads.ts'
 import { NodeView } from './node-view.ts'
@@ -46,6 +49,8 @@ export interface NodeOptions {
   readonly onWarning?: (error: MillraceError) => void
   /** Given the node's board before anything runs: for a thread that watches it from beside, as a benchmark's does. */
   readonly onBoard?: (board: BoardBuffers) => void
+  /** `millrace demo`: the page, and this machine, may ask it to burn CPU. */
+  readonly demo?: boolean
 }
 
 export type RunningNode = Node
@@ -86,6 +91,7 @@ class LocalNode implements RunningNode {
   readonly #state: StateReader
   readonly #http: HttpServer
   readonly #usedTopics = new Set<string>()
+  readonly #disturber = new Disturber(systemClock)
   #heartbeat: NodeJS.Timeout | null = null
   #address = ''
   #ready = false
@@ -166,6 +172,10 @@ class LocalNode implements RunningNode {
     return this.#ingest.input(topic)
   }
 
+  disturb(): Disturbance {
+    return this.#disturber.disturb()
+  }
+
   async finish(): Promise<RunSummary> {
     const ended = this.#prepared.topics.filter(({ name }) => this.#usedTopics.has(name))
     await Promise.all(ended.map(({ topicId }) => this.#threads.input.end(topicId)))
@@ -219,7 +229,19 @@ class LocalNode implements RunningNode {
       limits: { bodyBytesMax: config.bodyLimitBytes },
       clock: systemClock,
       counters: mainMetrics,
-      assets: livePage,
+      assets: livePage(),
+      live: new LiveNode({
+        prepared: this.#prepared,
+        board: this.#threads.board,
+        blocks,
+        state: this.#state,
+        log: this.#log,
+        queries: this.queries,
+        readiness: () => this.#readiness(),
+        canDisturb: this.#options.demo === true,
+        disturbedUntilMs: () => this.#disturber.untilMs,
+      }),
+      ...(this.#options.demo === true ? { demo: this.#disturber } : {}),
     })
   }
 
@@ -283,6 +305,7 @@ class LocalNode implements RunningNode {
     this.#ready = false
     this.#disk.close()
     await this.#http.close()
+    await this.#disturber.close()
     // After a failure nothing is in order any more, and nothing needs to be: the next start recovers.
     if (this.#failure === null) await this.#threads.stop()
     if (this.#heartbeat !== null) clearInterval(this.#heartbeat)

@@ -1,7 +1,7 @@
 /**
  * Pools of life-long threads: one Piscina task a thread, run until its phase of the stop comes. A task that fails, a
  * thread that dies, and one that was ended from here are reported once, when no code of the task runs any more; what
- * then happens is the supervisor's business. The only place that imports piscina.
+ * then happens is the supervisor's business. Imports piscina, as only disturbance.ts does beside it.
  *
  * minThreads is maxThreads: a thread that died is replaced at once, and the next task finds a fresh one.
  */

@@ -23,7 +23,7 @@ import { RECORD_SAMPLES } from '../engine/contract/samples.ts'
 import { partialStream } from '../engine/contract/streams.ts'
 import * as catalog from '../engine/metrics/catalog.ts'
 import { ThreadMetrics } from '../engine/metrics/thread-metrics.ts'
-import type { Chain } from '../engine/pipeline/chain.ts'
+import type { Chain, WindowMeter } from '../engine/pipeline/chain.ts'
 import type { Doorbell } from '../engine/ring/doorbell.ts'
 import { HeldBell } from '../engine/ring/held-bell.ts'
 import { RingConsumer, RingProducer } from '../engine/ring/spsc-ring.ts'
@@ -91,6 +91,8 @@ export class ShardThread {
   readonly #seats: Seat[] = []
   readonly #metrics: ThreadMetrics
   readonly #activity: ShardActivity
+  /** Of the batch at hand. */
+  readonly #meter: WindowMeter = { nowMs: systemClock.monotonicMs, windowMs: 0, detectMs: 0, emitMs: 0 }
   readonly #faults: FaultHook | null = faultHook()
   readonly #pipelines: readonly BoardPipeline[]
   readonly #merges: MergeSeats
@@ -207,6 +209,7 @@ export class ShardThread {
         ? {}
         : { partialSink: this.#commits.entriesOf(pipelineId, partialStream(plan, partition)) }),
       startOffset: this.#log.startOffset(topic.topicId, partition),
+      meter: this.#meter,
     })
     const checkpointed = state.restore(pipelineId, partition, (checkpoint, pages) => {
       killPoint('shard-restoring')
@@ -304,8 +307,26 @@ export class ShardThread {
     const samples = view.kind === RECORD_SAMPLES ? view.count : 0
     activity.beginBatch(seat.pipeline.pipelineId, seat.partition, baseOffset, view.endOffset, samples)
     if (this.#faults !== null) this.#faults.batch(seat.pipeline.plan.name, view)
+    const beganMs = systemClock.monotonicMs()
     seat.chain.process(view)
+    this.#measure(seat.row, systemClock.monotonicMs() - beganMs)
     activity.endBatch()
+  }
+
+  /** What windows did not take of a batch's time went into placing its samples. */
+  #measure(row: number, tookMs: number): void {
+    const metrics = this.#metrics
+    const meter = this.#meter
+    const windowsMs = meter.windowMs + meter.detectMs + meter.emitMs
+    metrics.observe(catalog.SHARD_BATCH_DURATION, tookMs / 1_000)
+    metrics.add(catalog.PIPELINE_SECONDS, Math.max(0, tookMs - windowsMs) / 1_000, row, 'aggregate')
+    if (windowsMs === 0) return
+    metrics.add(catalog.PIPELINE_SECONDS, meter.windowMs / 1_000, row, 'window')
+    metrics.add(catalog.PIPELINE_SECONDS, meter.detectMs / 1_000, row, 'detect')
+    metrics.add(catalog.PIPELINE_SECONDS, meter.emitMs / 1_000, row, 'emit')
+    meter.windowMs = 0
+    meter.detectMs = 0
+    meter.emitMs = 0
   }
 
   #report(): void {

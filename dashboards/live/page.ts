@@ -1,4 +1,4 @@
-/** Markup of the status page; script.ts fills the elements that have an id. */
+/** Markup of the live page; browser/main.ts fills the elements that have an id. */
 export const PAGE_HTML = `<!doctype html>
 <html lang="en">
 <head>
@@ -7,35 +7,57 @@ export const PAGE_HTML = `<!doctype html>
 <meta name="color-scheme" content="light dark">
 <title>millrace</title>
 <link rel="icon" href="/live.svg" type="image/svg+xml">
+<link rel="stylesheet" href="/live/uplot.css">
 <link rel="stylesheet" href="/live.css">
-<script src="/live.js" defer></script>
+<script src="/live/main.js" type="module"></script>
 </head>
 <body>
-<header>
-  <h1>millrace</h1>
-  <p id="state" class="badge" role="status">connecting</p>
-  <p id="about" class="quiet"></p>
+<a class="skip" href="#series">Skip to the series</a>
+<header class="bar">
+  <h1><img src="/live.svg" alt="" width="22" height="22">millrace</h1>
+  <span id="state" class="pill" role="status">connecting</span>
+  <span id="about" class="quiet about"></span>
+  <div class="tools">
+    <button id="disturb" type="button" class="button" hidden>Disturb</button>
+    <button id="theme" type="button" class="button icon" aria-label="Switch colours"><svg viewBox="0 0 16 16" width="16" height="16" aria-hidden="true"><path d="M8 1.5a6.5 6.5 0 1 0 0 13z"/><circle cx="8" cy="8" r="6.5"/></svg></button>
+    <button id="keys" type="button" class="button icon" aria-label="Keyboard help">?</button>
+  </div>
 </header>
 <main>
+  <p id="lost" class="problem" role="alert" hidden></p>
   <p id="problem" class="problem" role="alert" hidden></p>
   <section aria-label="At a glance">
     <dl id="tiles" class="tiles"></dl>
   </section>
-  <section aria-labelledby="alerts-title">
-    <h2 id="alerts-title">Alerts</h2>
-    <div id="alerts"></div>
+  <div class="columns">
+    <section class="main" aria-labelledby="series-title">
+      <div class="section-head">
+        <h2 id="series-title">Series</h2>
+        <label class="search"><span class="hidden">Find series</span><input id="search" type="search" placeholder="Find series" autocomplete="off" spellcheck="false"><kbd aria-hidden="true">/</kbd></label>
+        <button id="only" type="button" class="chip" aria-pressed="false">Only alerts</button>
+      </div>
+      <div id="series"></div>
+    </section>
+    <aside aria-labelledby="alerts-title">
+      <div class="section-head">
+        <h2 id="alerts-title">Alerts</h2>
+        <span id="alerts-summary" class="quiet"></span>
+      </div>
+      <ul id="alerts-now" class="alerts"></ul>
+      <h3>Lately</h3>
+      <ul id="alerts-recent" class="alerts"></ul>
+    </aside>
+  </div>
+  <section aria-labelledby="plans-title">
+    <div class="section-head"><h2 id="plans-title">Pipelines</h2></div>
+    <div id="plans"></div>
   </section>
-  <section aria-labelledby="pipelines-title">
-    <h2 id="pipelines-title">Pipelines</h2>
-    <div id="pipelines"></div>
-  </section>
-  <section aria-labelledby="topics-title">
-    <h2 id="topics-title">Topics</h2>
-    <div id="topics"></div>
-  </section>
-  <section aria-labelledby="threads-title">
-    <h2 id="threads-title">Threads</h2>
-    <div id="threads"></div>
+  <section aria-labelledby="node-title">
+    <div class="section-head"><h2 id="node-title">Node</h2></div>
+    <div class="node">
+      <div id="topics"></div>
+      <div id="threads"></div>
+    </div>
   </section>
 </main>
 <footer class="quiet">
@@ -45,6 +67,41 @@ export const PAGE_HTML = `<!doctype html>
   <a href="/api/v1/pipelines">pipelines</a>
   <a href="/api/v1/alerts">alerts</a>
 </footer>
+<p id="voice" class="hidden" role="status"></p>
+<dialog id="detail" aria-labelledby="detail-title">
+  <div class="sheet">
+    <header class="detail-head">
+      <div>
+        <h2 id="detail-title"></h2>
+        <p id="detail-about" class="quiet"></p>
+      </div>
+      <button id="detail-close" type="button" class="button">Close</button>
+    </header>
+    <div class="detail-tools">
+      <div id="detail-lenses" class="chips" role="group" aria-label="What is shown"></div>
+      <div id="detail-ranges" class="chips" role="group" aria-label="Range"></div>
+      <span id="detail-state" class="quiet" role="status"></span>
+    </div>
+    <div id="detail-chart"></div>
+    <dl id="detail-numbers" class="facts"></dl>
+    <h3>Alerts of this series</h3>
+    <ul id="detail-alerts" class="alerts"></ul>
+  </div>
+</dialog>
+<dialog id="help" aria-labelledby="help-title">
+  <div class="sheet">
+    <header class="detail-head"><h2 id="help-title">Keyboard</h2><button id="help-close" type="button" class="button">Close</button></header>
+    <dl class="keys">
+      <div><dt><kbd>/</kbd></dt><dd>find series</dd></div>
+      <div><dt><kbd>g</kbd></dt><dd>to the first series; arrows go on</dd></div>
+      <div><dt><kbd>Enter</kbd></dt><dd>its history</dd></div>
+      <div><dt><kbd>a</kbd></dt><dd>only series with alerts</dd></div>
+      <div><dt><kbd>t</kbd></dt><dd>light or dark</dd></div>
+      <div><dt><kbd>Esc</kbd></dt><dd>close, or clear the search</dd></div>
+      <div><dt>In a chart</dt><dd>drag to zoom, double click to see all</dd></div>
+    </dl>
+  </div>
+</dialog>
 </body>
 </html>
 `

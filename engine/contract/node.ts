@@ -4,6 +4,7 @@
  */
 import type { SampleBuilder } from '../batch/sample-builder.ts'
 import type { SeriesTable } from '../series/series-table.ts'
+import type { Disturbance } from './live.ts'
 import type { Queries } from './queries.ts'
 
 export interface AppendResult {
@@ -50,6 +51,8 @@ export interface Node {
   readonly address: string
   readonly queries: Queries
   input(topic: string): NodeInput
+  /** Burns CPU for some seconds, for the demo. */
+  disturb(): Disturbance
   /** End of a bounded input: closes windows, resolves when everything is committed and sinks are drained. */
   finish(): Promise<RunSummary>
   /** Stops cleanly; may be called twice. */

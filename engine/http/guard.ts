@@ -3,6 +3,7 @@
  * told by its Host header: a name that is not ours. A page that posts to us across origins is told by its Origin header,
  * which agents do not send. IP addresses are never refused as hosts: rebinding needs a name.
  */
+import type { IncomingMessage } from 'node:http'
 import { isIP } from 'node:net'
 import { type ErrorAnswer, errorAnswer } from './exchange.ts'
 
@@ -41,6 +42,22 @@ export class HostGuard {
   #isOurs(name: string): boolean {
     return isIP(name) !== 0 || this.#names.has(name) || name.endsWith('.localhost')
   }
+}
+
+/**
+ * For what only our own page may do: null, or why not. Stricter than the host guard: a page of another port, or of an IP
+ * address, is another page. Browsers say where a request comes from; what says nothing is not a browser.
+ */
+export function refuseOtherSites({ headers }: IncomingMessage): ErrorAnswer | null {
+  const { origin, host, 'sec-fetch-site': site } = headers
+  const sameOrigin =
+    origin === undefined || (host !== undefined && origin.replace(/^https?:\/\//i, '') === host)
+  if (sameOrigin && (site === undefined || site === 'same-origin' || site === 'none')) return null
+  return errorAnswer(
+    403,
+    'HOST_REFUSED',
+    `only this server's own page may ask this, not one of ${origin ?? site}.`,
+  )
 }
 
 /** `example.com:80` → `example.com`, `[::1]:80` → `::1`. */

@@ -16,6 +16,7 @@ import { type Clock, systemClock } from '../util/clock.ts'
 import { portHolder } from '../util/port-holder.ts'
 import { API, askApi } from './api.ts'
 import { InFlight } from './body-intake.ts'
+import { type DemoDoor, handleDisturb } from './demo.ts'
 import {
   answerOf,
   type ErrorAnswer,
@@ -26,8 +27,9 @@ import {
   sendJson,
   sendUnread,
 } from './exchange.ts'
-import { HostGuard } from './guard.ts'
+import { HostGuard, refuseOtherSites } from './guard.ts'
 import { HTTP_LIMITS, type HttpLimits, TIMEOUT_CHECK_MS } from './limits.ts'
+import { LiveHub, type LiveLimits, type LiveSource } from './live-hub.ts'
 import { handleHealth, handleHealthz, handlePing, handleReadyz, type Readiness } from './probes.ts'
 import { handleProducers } from './producers.ts'
 import { countRefused, handleWrite, type WriteContext } from './write.ts'
@@ -45,8 +47,14 @@ export interface HttpServerOptions {
   readonly clock?: Clock
   /** The main thread's counters; requests and samples that come in by HTTP are counted here, and only here. */
   readonly counters?: ThreadMetrics
-  /** The status page: served as they are. */
+  /** The page: served as they are. */
   readonly assets?: readonly Asset[]
+  /** What `/api/v1/live` streams; without it there is no such path. */
+  readonly live?: LiveSource
+  /** Defaults: LIVE_LIMITS. */
+  readonly liveLimits?: Partial<LiveLimits>
+  /** The demo's own: without it there is no such path. */
+  readonly demo?: DemoDoor
   /** Names, beyond localhost and IP addresses, by which browsers may know this server. */
   readonly hostNames?: readonly string[]
   /** A programmer's error came out of a route, and the client got a 500. By default it is thrown, and ends the process. */
@@ -108,7 +116,18 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   const counters = options.counters ?? new ThreadMetrics(createMetricsBlock())
   const defect = options.defect ?? rethrow
   const guard = new HostGuard(options.hostNames ?? [])
-  const routes = routeTable(options, {
+  const live =
+    options.live === undefined
+      ? null
+      : new LiveHub({
+          source: options.live,
+          clock: options.clock ?? systemClock,
+          counters,
+          headers: API_HEADERS,
+          limits: options.liveLimits ?? {},
+          defect,
+        })
+  const routes = routeTable(options, live, {
     ingest: options.ingest,
     counters,
     limits,
@@ -172,13 +191,18 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
       return listen(server, host, port)
     },
     close: () => {
+      live?.close()
       closing ??= close(server, limits.closeTimeoutMs)
       return closing
     },
   }
 }
 
-function routeTable(options: HttpServerOptions, context: WriteContext): ReadonlyMap<string, Route> {
+function routeTable(
+  options: HttpServerOptions,
+  live: LiveHub | null,
+  context: WriteContext,
+): ReadonlyMap<string, Route> {
   const { queries, metrics, readiness, version, assets = [] } = options
   const routes = new Map<string, Route>()
   const add = (
@@ -205,6 +229,21 @@ function routeTable(options: HttpServerOptions, context: WriteContext): Readonly
   for (const [path, question] of Object.entries(API)) {
     add(path, READ, 'host', async ({ res, query }) => {
       sendJson(res, 200, await askApi(question, queries, query, context.clock), API_HEADERS)
+    })
+  }
+  const { demo } = options
+  if (demo !== undefined) {
+    add('/api/v1/demo/disturb', ['POST'], 'host', (exchange) => handleDisturb(demo, exchange, API_HEADERS))
+  }
+  if (live !== null) {
+    add('/api/v1/live', ['GET'], 'host', ({ req, res }) => {
+      const refusal = refuseOtherSites(req)
+      if (refusal !== null) {
+        sendJson(res, refusal.status, errorBody(refusal), API_HEADERS)
+        return
+      }
+      const lastEventId = req.headers['last-event-id']
+      live.attach(res, typeof lastEventId === 'string' ? lastEventId : undefined)
     })
   }
   for (const { path, contentType, body } of assets) {

@@ -70,6 +70,12 @@ export const INGEST_DURATION = list.histogram(
   'Write requests from first byte of the head to the answer, that is, until durable.',
 )
 
+export const LIVE_CLIENTS = list.gauge('millrace_live_clients', 'Pages that watch /api/v1/live now.')
+export const LIVE_DROPPED = list.counter(
+  'millrace_live_dropped_clients_total',
+  'Pages cut off because they took nothing for too long.',
+)
+
 // ---- log writer ---------------------------------------------------------------------------------------------------
 
 export const LOG_SAMPLES = list.counter(
@@ -148,6 +154,11 @@ export const CATCH_UP_READS = list.counter(
 export const SHARD_BATCH_DURATION = list.histogram(
   'millrace_shard_batch_duration_seconds',
   'Processing of one record batch by one pipeline.',
+)
+export const PIPELINE_SECONDS = list.counter(
+  'millrace_pipeline_operator_seconds_total',
+  'Time that shards spent in a pipeline: samples into slices, slices into windows, detectors, results and alerts handed on.',
+  { scope: 'pipeline', label: 'operator', values: ['aggregate', 'window', 'detect', 'emit'] },
 )
 
 // ---- committer ----------------------------------------------------------------------------------------------------

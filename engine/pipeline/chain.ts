@@ -70,6 +70,17 @@ export interface ChainOptions {
   readonly startOffset?: number
   /** When the chain's rows get a kernel. It changes no entry. */
   readonly kernel?: KernelUse
+  /** Told how long windows take; it never changes what comes out. */
+  readonly meter?: WindowMeter
+}
+
+/** Time spent in the parts of firing windows, added up; called a few times a window, never once a sample. */
+export interface WindowMeter {
+  /** Monotonic. */
+  nowMs(): number
+  windowMs: number
+  detectMs: number
+  emitMs: number
 }
 
 export type { PageSink, StatePage, TakeStatePage } from './state-regions.ts'
@@ -135,6 +146,7 @@ export class Chain {
   /** Null: not yet; false: there can be none. */
   #kernel: RowKernel | null | false = null
   readonly #regions: StateRegions
+  readonly #meter: WindowMeter | null
   /** Start of the oldest window that has not fired; NaN before the first sample. */
   #nextStartMs = NaN
   /** Event time whose sample makes that window fire. */
@@ -155,6 +167,7 @@ export class Chain {
       keyOf: options.keyOf,
       announce: (groupId, key) => options.sink.group(groupId, key),
     })
+    this.#meter = options.meter ?? null
     this.#watchesSilence = plan.detectors.some(({ column }) => column === null)
     this.#judges = new Judges({
       plan: hasExchange ? { ...plan, detectors: [] } : plan,
@@ -529,12 +542,26 @@ export class Chain {
       this.#partials.send(this.#grid.sliceOf(startMs), this.#grid.sliceOf(endMs), startMs, causeOffset)
       return
     }
+    const meter = this.#meter
+    const beganMs = meter === null ? 0 : meter.nowMs()
     firing.begin(startMs, this.#router.order())
+    let detectMs = 0
+    let emitMs = 0
     while (firing.next(this.#router.groupIds.data)) {
+      const filledMs = meter === null ? 0 : meter.nowMs()
       this.#judges.judge(firing, firing.rows, endMs)
+      const judgedMs = meter === null ? 0 : meter.nowMs()
       this.#writer.results(firing, startMs, endMs, causeOffset)
+      if (meter === null) continue
+      detectMs += judgedMs - filledMs
+      emitMs += meter.nowMs() - judgedMs
     }
+    if (meter !== null) meter.windowMs += meter.nowMs() - beganMs - detectMs - emitMs
+    const foundMs = meter === null ? 0 : meter.nowMs()
     this.#judges.flush(causeOffset)
+    if (meter === null) return
+    meter.detectMs += detectMs
+    meter.emitMs += emitMs + meter.nowMs() - foundMs
   }
 }
 

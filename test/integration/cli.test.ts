@@ -117,4 +117,8 @@ test('a project that installed the package runs and checks its own TypeScript pi
   const node = await start(['run', join(project, 'pipeline.ts'), '--data', join(dir, 'data')], cleanups, main)
   const status = await json<{ dataDirectory: string }>(`${node.url}/api/v1/status`)
   expect(status.dataDirectory).toBe(join(dir, 'data'))
+  // Its page is there whole: its own modules, and uPlot as npm put it.
+  for (const path of ['/', '/live.css', '/live/main.js', '/live/uplot.js', '/live/uplot.css']) {
+    expect((await fetch(node.url + path)).status, path).toBe(200)
+  }
 })

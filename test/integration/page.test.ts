@@ -1,0 +1,246 @@
+/**
+ * The live page in a real Chromium, over a real node: series appear, a disturbance shows as an alert and resolves, themes,
+ * phone width, keyboard, accessibility, 200 series. Skipped, by name, where there is no Chromium.
+ */
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import axe from 'axe-core'
+import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import {
+  json,
+  launch,
+  type Running,
+  results,
+  scratch,
+  start,
+  until,
+  write,
+  writePipeline,
+} from './process.ts'
+
+const PLACES = [
+  '/usr/bin/chromium',
+  '/usr/bin/chromium-browser',
+  '/usr/bin/google-chrome',
+  '/opt/google/chrome/chrome',
+]
+const found = [process.env.CHROMIUM ?? '', ...PLACES].find((path) => path !== '' && existsSync(path))
+const WAIT_MS = 60_000
+
+interface Opened {
+  readonly page: Page
+  /** Errors and warnings of the console, exceptions, and requests to anyone but the node. */
+  readonly complaints: string[]
+}
+
+describe.skipIf(found === undefined)('the live page in Chromium', () => {
+  const cleanups: (() => unknown)[] = []
+  const pages: Page[] = []
+  let browser: Browser
+  let demo: Running
+  let disturbed: ReturnType<typeof launch>
+
+  beforeAll(async () => {
+    const dir = scratch(cleanups)
+    // Beside the node that the button disturbs, one that disturbs itself.
+    disturbed = launch(['demo', '--disturb', '--data', join(dir, 'itself'), '--port', '0'], cleanups)
+    demo = await start(['demo', '--data', join(dir, 'demo')], cleanups)
+    // Chromium's own sandbox needs rights that root in a container lacks.
+    browser = await chromium.launch({ executablePath: found!, args: ['--no-sandbox'] })
+    cleanups.push(() => browser.close())
+  })
+
+  afterEach(async () => {
+    for (const page of pages.splice(0)) await page.context().close()
+  })
+
+  afterAll(async () => {
+    for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
+  })
+
+  async function open(options: BrowserContextOptions = {}, url = demo.url): Promise<Opened> {
+    const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, ...options })
+    const page = await context.newPage()
+    pages.push(page)
+    page.setDefaultTimeout(WAIT_MS)
+    const complaints: string[] = []
+    page.on('console', (message) => {
+      if (['error', 'warning'].includes(message.type())) complaints.push(message.text())
+    })
+    page.on('pageerror', (error) => complaints.push(String(error)))
+    page.on('request', (request) => {
+      if (!request.url().startsWith(`${url}/`)) complaints.push(`asks ${request.url()}`)
+    })
+    await page.goto(`${url}/`)
+    await page.waitForSelector('html[data-ready] .card')
+    return { page, complaints }
+  }
+
+  /** What axe finds that is serious or worse. */
+  async function faults(page: Page): Promise<string[]> {
+    await page.evaluate(axe.source)
+    const { violations } = (await page.evaluate('axe.run()')) as axe.AxeResults
+    return violations
+      .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+      .map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target.join(' ')).join(', ')}`)
+  }
+
+  /** In the page. */
+  async function ask<T>(page: Page, expression: string): Promise<T> {
+    return (await page.evaluate(expression)) as T
+  }
+
+  test('series appear with their values, and nothing is asked of anyone else; both themes are accessible', async () => {
+    const { page, complaints } = await open({ colorScheme: 'dark' })
+    const card = page.locator('.card', { hasText: 'host_memory_used_ratio' }).first()
+    await card.waitFor()
+    expect(Number(await card.locator('.value').textContent())).toBeGreaterThan(0)
+    await card.locator('canvas').waitFor()
+    expect(await page.locator('#state').textContent()).toBe('live')
+    expect(await page.locator('.plan').count()).toBe(5)
+    expect(await faults(page)).toEqual([])
+    expect(await ask(page, 'document.documentElement.dataset.theme')).toBe('dark')
+    await page.click('#theme')
+    expect(await ask(page, 'document.documentElement.dataset.theme')).toBe('light')
+    expect(await faults(page)).toEqual([])
+    // It is remembered.
+    await page.reload()
+    await page.waitForSelector('html[data-theme="light"] .card')
+    expect(complaints).toEqual([])
+  })
+
+  test('the button disturbs this machine: an alert fires with its reason, and resolves', async () => {
+    const { page, complaints } = await open()
+    // Before it knows what is normal it would learn the disturbance.
+    await page.waitForSelector('#disturb[aria-disabled="false"]')
+    await page.click('#disturb')
+    await page.locator('#disturb', { hasText: 'Burning CPU' }).waitFor()
+    const alert = page.locator('#alerts-now .alert.firing', { hasText: 'process_cpu_demand_cores' }).first()
+    await alert.waitFor()
+    expect(await alert.locator('.reason').textContent()).toMatch(/^mean .* above/)
+    await page.locator('.card.firing', { hasText: 'process_cpu_demand_cores' }).first().waitFor()
+    expect(await page.locator('#tiles .tile.firing dd').textContent()).toMatch(/^[1-9]/)
+    expect(await page.title()).toMatch(/^\([1-9]\d*\) millrace$/)
+    expect(await faults(page)).toEqual([])
+    // Said aloud too.
+    expect(await page.locator('#voice').textContent()).toContain('process_cpu_demand_cores')
+    const over = page.locator('#alerts-recent .event.resolved', { hasText: 'process_cpu_demand_cores' })
+    await over.first().waitFor()
+    await page.locator('.card.ok', { hasText: 'process_cpu_demand_cores' }).first().waitFor()
+    expect(complaints).toEqual([])
+  })
+
+  test('millrace demo --disturb does the same by itself, once it is warm', async () => {
+    const after = (): string => disturbed.text().split('threads burn CPU for 8 s')[1] ?? ''
+    await until(async () => (after().includes('resolved  millrace-itself/') ? true : null), WAIT_MS)
+    expect(after()).toMatch(/firing {4}millrace-itself\/\w+ process_cpu_demand_cores\{.* above /)
+    await disturbed.kill('SIGINT')
+  })
+
+  test('the keyboard finds a series, opens its history, and comes back', async () => {
+    const { page, complaints } = await open()
+    await page.keyboard.press('/')
+    expect(await ask(page, 'document.activeElement.id')).toBe('search')
+    await page.keyboard.type('disk')
+    const shown = page.locator('.card:visible')
+    await until(async () => ((await shown.count()) > 0 ? true : null))
+    for (const text of await shown.allTextContents()) expect(text).toContain('disk')
+    await page.keyboard.press('ArrowDown')
+    const first = await ask<string>(page, 'document.activeElement.closest(".card").dataset.series')
+    await page.keyboard.press('ArrowRight')
+    const second = await ask<string>(page, 'document.activeElement.closest(".card").dataset.series')
+    expect(second).not.toBe(first)
+    await page.keyboard.press('ArrowLeft')
+    await page.keyboard.press('Enter')
+    await page.waitForSelector('#detail[open] canvas')
+    await page.locator('#detail-state', { hasText: /^\d.* windows$/ }).waitFor()
+    expect(await page.locator('#detail-title').textContent()).toContain('disk')
+    expect(await faults(page)).toEqual([])
+    // As a link, it leads to the same.
+    expect(decodeURIComponent(page.url())).toContain(`#series=${first}`)
+    await page.keyboard.press('Escape')
+    await page.waitForSelector('#detail', { state: 'hidden' })
+    expect(await ask(page, 'document.activeElement.closest(".card").dataset.series')).toBe(first)
+    await page.keyboard.press('?')
+    await page.waitForSelector('#help[open]')
+    await page.keyboard.press('Escape')
+    await page.focus('#search')
+    await page.keyboard.press('Escape')
+    expect(await page.inputValue('#search')).toBe('')
+    await page.keyboard.press('t')
+    expect(await ask(page, 'document.documentElement.dataset.theme')).toBe('dark')
+    // Where the focus is can be seen.
+    await page.keyboard.press('Tab')
+    const outline = 'getComputedStyle(document.activeElement).outlineStyle'
+    expect(await ask(page, outline)).toBe('solid')
+    expect(complaints).toEqual([])
+  })
+
+  test('fits a phone of 390 px in both themes, and holds still for who wants that', async () => {
+    for (const colorScheme of ['light', 'dark'] as const) {
+      const phone = { viewport: { width: 390, height: 844 }, colorScheme, reducedMotion: 'reduce' as const }
+      const { page, complaints } = await open(phone)
+      await page.click('.plan .toggle')
+      await page.waitForSelector('.graph svg')
+      expect(await ask(page, 'document.documentElement.scrollWidth')).toBeLessThanOrEqual(390)
+      expect(await ask(page, 'getComputedStyle(document.querySelector(".flow")).animationName')).toBe('none')
+      expect(await page.locator('.graph text.about', { hasText: 'topic, ' }).first().isVisible()).toBe(true)
+      expect(await faults(page)).toEqual([])
+      await page.locator('.card-open').first().click()
+      await page.waitForSelector('#detail[open] canvas')
+      const width = 'document.getElementById("detail").getBoundingClientRect().right'
+      expect(await ask(page, width)).toBeLessThanOrEqual(390)
+      expect(complaints).toEqual([])
+    }
+  })
+
+  test('200 series: all are there, only those in view are drawn, and all go on; a node that is gone is told', async () => {
+    const dir = scratch(cleanups)
+    const pipeline = writePipeline(
+      dir,
+      `export default pipeline('many').from(topic('metrics')).disorder(0).window(tumbling('1s'), { mean: mean() })
+        .detect('mean', threshold({ above: 190 }))`,
+    )
+    const node = await start(['run', pipeline, '--data', join(dir, 'data')], cleanups)
+    const fromMs = Math.floor(Date.now() / 1_000) * 1_000 - 60_000
+    const send = async (second: number): Promise<void> => {
+      const lines = Array.from(
+        { length: 200 },
+        (_, i) => `m,n=${i} value=${i + 1} ${fromMs + second * 1_000}`,
+      )
+      expect((await write(node.url, lines.join('\n'))).status).toBe(204)
+    }
+    for (let second = 0; second < 20; second++) await send(second)
+    await until(async () => ((await results(node.url, 'many')).length >= 200 * 15 ? true : null), WAIT_MS)
+    const { page, complaints } = await open({}, node.url)
+    const cards = page.locator('.card')
+    await until(async () => ((await cards.count()) === 200 ? true : null), WAIT_MS)
+    await page.waitForSelector('.card canvas')
+    const names = await page.locator('.card .name').allTextContents()
+    expect(names.slice(0, 3)).toEqual(['n=0', 'n=1', 'n=2'])
+    const canvases = await page.locator('.card canvas').count()
+    expect(canvases).toBeLessThan(100)
+    // Ten are beyond the bound.
+    await page.locator('#alerts-summary', { hasText: '10 firing' }).waitFor()
+    await page.click('#only')
+    await until(async () => ((await page.locator('.card:visible').count()) === 10 ? true : null))
+    await page.click('#only')
+    // The last of them, scrolled to, is drawn and goes on.
+    const last = cards.last()
+    await last.scrollIntoViewIfNeeded()
+    await last.locator('canvas').waitFor()
+    const name = (await last.getAttribute('data-series'))!
+    const live = await json<{ rows: unknown[] }>(`${node.url}/api/v1/pipelines`)
+    expect(live.rows).toHaveLength(1)
+    await page.fill('#search', `n=${/"n","(\d+)"/.exec(name)![1]}`)
+    const lines = Array.from({ length: 200 }, (_, i) => `m,n=${i} value=777 ${fromMs + 30_000}`)
+    expect((await write(node.url, lines.join('\n'))).status).toBe(204)
+    await send(33)
+    await page.locator('.card:visible .value', { hasText: '777' }).first().waitFor()
+    expect(complaints).toEqual([])
+    await node.kill('SIGKILL')
+    await page.waitForSelector('#lost:visible')
+    expect(await page.locator('#lost').textContent()).toContain('may be old')
+  })
+})

@@ -168,7 +168,7 @@ describe('millrace', () => {
     ['run data.csv', 'no pipeline is named'],
     ['check', 'no pipeline is named'],
     ['demo x', 'is not expected'],
-    ['verify x', 'is not expected'],
+    ['reset x', 'is not expected'],
     ['verify --data nowhere', 'there is no such directory'],
     ['verfy', 'Did you mean "verify"?'],
     ['backup', 'name one directory'],

@@ -1,6 +1,8 @@
 /**
  * The public API: everything a pipeline module, a configuration file or a plug-in imports from 'millrace', and nothing
  * else. Names are explicit; importing it starts nothing and reads nothing.
+ *
+ * @module millrace
  */
 
 // Configuration

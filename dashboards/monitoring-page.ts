@@ -17,7 +17,7 @@ A node serves its metrics at \`/metrics\`. What it takes:
            static_configs: [{ targets: ['127.0.0.1:8428'] }]
        rule_files: [millrace-rules.yaml]
 
-2. Give Grafana the folder [dashboards/provisioning/grafana](../dashboards/provisioning/grafana): data source, provider and
+2. Give Grafana the folder [dashboards/provisioning/grafana](../dashboards/provisioning/README.md): data source, provider and
    the dashboards *Overview*, *Pipeline*, *Detection*. Or import the JSON files by hand; each asks for its data source.
 
        GF_PATHS_PROVISIONING=/path/to/grafana MILLRACE_DASHBOARDS=/path/to/grafana/dashboards grafana server

@@ -1,6 +1,8 @@
 /**
  * `millrace/testing`: tests of a user's own pipelines, without a node. Needs no test runner; `millrace/testing/vitest`
  * registers the matchers with vitest.
+ *
+ * @module millrace/testing
  */
 export type { Alert } from '../engine/contract/alert.ts'
 export type { Ledger } from '../engine/contract/entries.ts'

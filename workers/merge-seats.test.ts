@@ -58,7 +58,24 @@ test('an owner that waits for a partition is behind by what may still make a win
   } as unknown as StateReader
   const nowhere: EntrySink = { group() {}, entry() {} }
   const commits = { entriesOf: () => nowhere, progress() {} } as unknown as CommitProducer
-  const seats = new MergeSeats({ shard: 0, shardCount: 1, pipelines, board, state, commits })
+  // A clock that goes on by 1 ms whenever it is asked: time that is not accounted for shows.
+  let clockMs = 0
+  const meter = { nowMs: () => clockMs++, windowMs: 0, detectMs: 0, emitMs: 0 }
+  let workedMs = 0
+  const worked = (row: number, tookMs: number): void => {
+    expect(row).toBe(0)
+    workedMs += tookMs
+  }
+  const seats = new MergeSeats({
+    shard: 0,
+    shardCount: 1,
+    pipelines,
+    board,
+    state,
+    commits,
+    meter,
+    worked,
+  })
   expect(seats.lag(0)).toBe(0)
 
   const poll = (partition: number): void => {
@@ -79,4 +96,8 @@ test('an owner that waits for a partition is behind by what may still make a win
   poll(1)
   expect(seats.takeRead()).toBe(true)
   expect(seats.lag(0)).toBe(0)
+  expect(meter.windowMs).toBeGreaterThan(0)
+  expect(meter.detectMs).toBeGreaterThan(0)
+  expect(meter.emitMs).toBeGreaterThan(0)
+  expect(workedMs).toBeGreaterThan(meter.windowMs + meter.detectMs + meter.emitMs)
 })

@@ -7,6 +7,7 @@
 import type { CommitProducer } from '../engine/broker/commit-producer.ts'
 import type { Board, BoardPipeline } from '../engine/broker/node-board.ts'
 import { ownerStream, partialStream } from '../engine/contract/streams.ts'
+import type { WindowMeter } from '../engine/pipeline/fire-window.ts'
 import { Merger } from '../engine/pipeline/merger.ts'
 import type { StateReader } from '../engine/store/state-contract.ts'
 import { assert } from '../engine/util/assert.ts'
@@ -25,6 +26,10 @@ export interface MergeSeatsOptions {
   readonly board: Board
   readonly state: StateReader
   readonly commits: CommitProducer
+  /** Shared with the shard's chains. */
+  readonly meter?: WindowMeter
+  /** A pipeline's owners have worked for so long. */
+  readonly worked?: (row: number, tookMs: number) => void
 }
 
 interface OwnerSeat extends CheckpointSeat {
@@ -60,10 +65,13 @@ export class MergeSeats {
 
   /** Takes what was committed since the last call. False: there is more. */
   poll(): boolean {
+    const { meter, worked } = this.#options
     let isCaughtUp = true
     for (const feed of this.#feeds) {
       if (feed.isBehind) this.#hasRead = true
+      const beganMs = meter?.nowMs() ?? 0
       isCaughtUp = feed.poll() && isCaughtUp
+      if (meter !== undefined) worked?.(feed.row, meter.nowMs() - beganMs)
     }
     return isCaughtUp
   }
@@ -234,6 +242,7 @@ function openSeat(options: MergeSeatsOptions, pipeline: BoardPipeline, bucket: n
     plan,
     registry,
     bucket,
+    ...(options.meter === undefined ? {} : { meter: options.meter }),
     sink: commits.entriesOf(pipelineId, stream),
     source: {
       groupKey: (partition, groupId) => {

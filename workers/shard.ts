@@ -23,7 +23,8 @@ import { RECORD_SAMPLES } from '../engine/contract/samples.ts'
 import { partialStream } from '../engine/contract/streams.ts'
 import * as catalog from '../engine/metrics/catalog.ts'
 import { ThreadMetrics } from '../engine/metrics/thread-metrics.ts'
-import type { Chain, WindowMeter } from '../engine/pipeline/chain.ts'
+import type { Chain } from '../engine/pipeline/chain.ts'
+import type { WindowMeter } from '../engine/pipeline/fire-window.ts'
 import type { Doorbell } from '../engine/ring/doorbell.ts'
 import { HeldBell } from '../engine/ring/held-bell.ts'
 import { RingConsumer, RingProducer } from '../engine/ring/spsc-ring.ts'
@@ -144,6 +145,8 @@ export class ShardThread {
       board: this.#board,
       state,
       commits: this.#commits,
+      meter: this.#meter,
+      worked: (row, tookMs) => this.#account(row, tookMs),
     })
     const seats = [...this.#seats, ...this.#merges.checkpointSeats]
     this.#checkpoints = new Checkpoints(this.#commits, seats, limit(PAGES_A_TURN))
@@ -313,12 +316,16 @@ export class ShardThread {
     activity.endBatch()
   }
 
-  /** What windows did not take of a batch's time went into placing its samples. */
   #measure(row: number, tookMs: number): void {
+    this.#metrics.observe(catalog.SHARD_BATCH_DURATION, tookMs / 1_000)
+    this.#account(row, tookMs)
+  }
+
+  /** What windows did not take of the time went into placing samples, and into merging what partitions sent. */
+  #account(row: number, tookMs: number): void {
     const metrics = this.#metrics
     const meter = this.#meter
     const windowsMs = meter.windowMs + meter.detectMs + meter.emitMs
-    metrics.observe(catalog.SHARD_BATCH_DURATION, tookMs / 1_000)
     metrics.add(catalog.PIPELINE_SECONDS, Math.max(0, tookMs - windowsMs) / 1_000, row, 'aggregate')
     if (windowsMs === 0) return
     metrics.add(catalog.PIPELINE_SECONDS, meter.windowMs / 1_000, row, 'window')

@@ -32,6 +32,7 @@ import { EventClock, type EventClockState } from '../time/event-clock.ts'
 import { WindowGrid } from '../time/window-grid.ts'
 import { assert } from '../util/assert.ts'
 import { EntryWriter } from './entry-writer.ts'
+import { fireWindow, type WindowMeter, type WindowParts } from './fire-window.ts'
 import { Judges } from './judges.ts'
 import { Partials, type PartialsState } from './partials.ts'
 import {
@@ -72,15 +73,6 @@ export interface ChainOptions {
   readonly kernel?: KernelUse
   /** Told how long windows take; it never changes what comes out. */
   readonly meter?: WindowMeter
-}
-
-/** Time spent in the parts of firing windows, added up; called a few times a window, never once a sample. */
-export interface WindowMeter {
-  /** Monotonic. */
-  nowMs(): number
-  windowMs: number
-  detectMs: number
-  emitMs: number
 }
 
 export type { PageSink, StatePage, TakeStatePage } from './state-regions.ts'
@@ -137,7 +129,6 @@ export class Chain {
   readonly #slices: Slices
   readonly #writer: EntryWriter
   readonly #judges: Judges
-  readonly #firing: WindowFiring
   readonly #placement: Placement = new Placement()
   /** Null: groups lie in this partition whole. */
   readonly #partials: Partials | null
@@ -146,7 +137,7 @@ export class Chain {
   /** Null: not yet; false: there can be none. */
   #kernel: RowKernel | null | false = null
   readonly #regions: StateRegions
-  readonly #meter: WindowMeter | null
+  readonly #fired: WindowParts
   /** Start of the oldest window that has not fired; NaN before the first sample. */
   #nextStartMs = NaN
   /** Event time whose sample makes that window fire. */
@@ -167,7 +158,6 @@ export class Chain {
       keyOf: options.keyOf,
       announce: (groupId, key) => options.sink.group(groupId, key),
     })
-    this.#meter = options.meter ?? null
     this.#watchesSilence = plan.detectors.some(({ column }) => column === null)
     this.#judges = new Judges({
       plan: hasExchange ? { ...plan, detectors: [] } : plan,
@@ -184,13 +174,15 @@ export class Chain {
     assert(hasExchange === (partialSink !== undefined), 'an exchange has a sink for partials', plan.name)
     this.#partials =
       partialSink === undefined ? null : new Partials(partialSink, this.#slices, this.#router, this.#clock)
-    this.#firing = new WindowFiring(
+    const firing = new WindowFiring(
       this.#layout,
       this.#slices,
       plan.window,
       this.#judges.scoreColumns,
       options.kernel?.foldedRowsMin,
     )
+    const { meter = null } = options
+    this.#fired = { firing, router: this.#router, judges: this.#judges, writer: this.#writer, meter }
     const kinds = this.#layout.accumulators.map(({ kind }) => kind).join('+')
     this.#layoutName = `${kinds}/${this.#layout.stride}x${slots}`
     this.#regions = new StateRegions([
@@ -536,32 +528,12 @@ export class Chain {
   }
 
   #fire(startMs: number, causeOffset: number): void {
-    const firing = this.#firing
     const endMs = startMs + this.#grid.sizeMs
     if (this.#partials !== null) {
       this.#partials.send(this.#grid.sliceOf(startMs), this.#grid.sliceOf(endMs), startMs, causeOffset)
       return
     }
-    const meter = this.#meter
-    const beganMs = meter === null ? 0 : meter.nowMs()
-    firing.begin(startMs, this.#router.order())
-    let detectMs = 0
-    let emitMs = 0
-    while (firing.next(this.#router.groupIds.data)) {
-      const filledMs = meter === null ? 0 : meter.nowMs()
-      this.#judges.judge(firing, firing.rows, endMs)
-      const judgedMs = meter === null ? 0 : meter.nowMs()
-      this.#writer.results(firing, startMs, endMs, causeOffset)
-      if (meter === null) continue
-      detectMs += judgedMs - filledMs
-      emitMs += meter.nowMs() - judgedMs
-    }
-    if (meter !== null) meter.windowMs += meter.nowMs() - beganMs - detectMs - emitMs
-    const foundMs = meter === null ? 0 : meter.nowMs()
-    this.#judges.flush(causeOffset)
-    if (meter === null) return
-    meter.detectMs += detectMs
-    meter.emitMs += emitMs + meter.nowMs() - foundMs
+    fireWindow(this.#fired, startMs, endMs, causeOffset)
   }
 }
 

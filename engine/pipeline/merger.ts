@@ -40,6 +40,7 @@ import { assert } from '../util/assert.ts'
 import { fnv1a, mix32 } from '../util/hash.ts'
 import { REGION_KEY_BYTES, REGION_KEY_ENDS } from './chain.ts'
 import { EntryWriter } from './entry-writer.ts'
+import { fireWindow, type WindowMeter, type WindowParts } from './fire-window.ts'
 import { Inlet, logMsOf } from './inlet.ts'
 import { Judges } from './judges.ts'
 import { type Part, Parts } from './parts.ts'
@@ -91,6 +92,8 @@ export interface MergerOptions {
   /** Memory, by default PENDING_BYTES_MAX and PARTS_BYTES_MAX. Neither changes a result. */
   readonly pendingBytesMax?: number
   readonly partsBytesMax?: number
+  /** As of a chain. */
+  readonly meter?: WindowMeter
 }
 
 interface MergerMeta {
@@ -126,7 +129,7 @@ export class Merger {
   readonly #writer: EntryWriter
   readonly #judges: Judges
   readonly #slices: Slices
-  readonly #firing: WindowFiring
+  readonly #fired: WindowParts
   readonly #parts: Parts
   readonly #regions: StateRegions
   readonly #partCells: Cells = new Cells('parts')
@@ -161,7 +164,9 @@ export class Merger {
     // Merged are slices of the window that fires and of those that overlap it.
     const slots = plan.window.sizeMs / plan.window.sliceMs + 1
     this.#slices = new Slices(slots, this.#layout.stride)
-    this.#firing = new WindowFiring(this.#layout, this.#slices, plan.window, this.#judges.scoreColumns)
+    const firing = new WindowFiring(this.#layout, this.#slices, plan.window, this.#judges.scoreColumns)
+    const { meter = null } = options
+    this.#fired = { firing, router: this.#router, judges: this.#judges, writer: this.#writer, meter }
     const kinds = this.#layout.accumulators.map(({ kind }) => kind).join('+')
     this.#layoutName = `${kinds}/${this.#layout.stride}x${slots}/${plan.exchange.buckets}`
     this.#regions = new StateRegions([
@@ -564,7 +569,6 @@ export class Merger {
   }
 
   #fire(startMs: number): void {
-    const firing = this.#firing
     const grid = this.#grid
     const endMs = startMs + grid.sizeMs
     // Older windows are over: their slices make room for those of this one.
@@ -572,12 +576,7 @@ export class Merger {
     for (let slice = grid.sliceOf(startMs); slice < grid.sliceOf(endMs); slice++) {
       for (const part of this.#parts.takeDue(slice, startMs)) this.#merge(part)
     }
-    firing.begin(startMs, this.#router.order())
-    while (firing.next(this.#router.groupIds.data)) {
-      this.#judges.judge(firing, firing.rows, endMs)
-      this.#writer.results(firing, startMs, endMs, this.#logMs)
-    }
-    this.#judges.flush(this.#logMs)
+    fireWindow(this.#fired, startMs, endMs, this.#logMs)
   }
 
   #merge({ partition, seq, slice, bytes: held }: Part): void {

@@ -252,17 +252,14 @@ export class Model {
         return pipeline === undefined ? 0 : read(pipeline)
       })
     const plan = this.#plans.get(name)?.plan
-    // Owners of groups that are spread over partitions do not measure theirs: not known is not nothing.
-    const ofWindows = (part: 'window' | 'detect' | 'emit'): number | null =>
-      plan?.exchange === undefined ? rate(({ seconds }) => seconds[part]) : null
     return {
       samples: rate(({ ledger }) => ledger.in),
       kept: rate(({ ledger }) => ledger.windowed),
       results: rate(({ results }) => results),
       aggregate: rate(({ seconds }) => seconds.aggregate),
-      window: ofWindows('window'),
-      detect: ofWindows('detect'),
-      emit: ofWindows('emit'),
+      window: rate(({ seconds }) => seconds.window),
+      detect: rate(({ seconds }) => seconds.detect),
+      emit: rate(({ seconds }) => seconds.emit),
       sinks: (plan?.sinks ?? []).map((_, index) => rate((pipeline) => pipeline.sinks[index]?.records ?? 0)),
     }
   }

@@ -20,6 +20,7 @@ const BENCHES: Readonly<Record<string, () => Promise<{ bench: BenchModule }>>> =
   detectors: () => import('./detectors.ts'),
   'two-phase-group': () => import('./two-phase-group.ts'),
   checkpoint: () => import('./checkpoint.ts'),
+  'start-up': () => import('./start-up.ts'),
   latency: () => import('./latency.ts'),
   scaling: () => import('./scaling.ts'),
 }

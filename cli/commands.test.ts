@@ -147,11 +147,16 @@ describe('millrace init', () => {
       '.gitignore',
       'README.md',
       'millrace.config.ts',
+      'monitoring',
       'package.json',
       'pipeline.test.ts',
       'pipeline.ts',
       'tsconfig.json',
     ])
+    for (const file of ['grafana/dashboards/overview.json', 'prometheus/millrace-rules.yaml']) {
+      const made = readFileSync(join(there, 'monitoring', file), 'utf8')
+      expect(made).toBe(readFileSync(join('dashboards/provisioning', file), 'utf8'))
+    }
     const manifest = JSON.parse(readFileSync(join(there, 'package.json'), 'utf8'))
     expect(manifest).toMatchObject({
       name: 'my-alerts',

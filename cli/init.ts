@@ -1,9 +1,9 @@
 /**
- * `millrace init DIR`: a project that runs as it is: the files of examples/starter, and a package.json that names this
- * version. Writes into an empty or new directory only; overwrites nothing.
+ * `millrace init DIR`: a project that runs as it is: the files of examples/starter, dashboards and rules for Grafana and
+ * Prometheus, and a package.json that names this version. Writes into an empty or new directory only; overwrites nothing.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
-import { basename, join, relative, resolve, sep } from 'node:path'
+import { basename, dirname, join, relative, resolve, sep } from 'node:path'
 import { defineCommand } from 'citty'
 import { MillraceError } from '../engine/contract/errors.ts'
 import { VERSION } from '../engine/util/version.ts'
@@ -16,7 +16,10 @@ const HARMLESS = new Set(['.git', '.DS_Store'])
 
 export const init: Command = {
   definition: defineCommand({
-    meta: { name: 'init', description: 'Write a project to start from: pipeline, test, configuration' },
+    meta: {
+      name: 'init',
+      description: 'Write a project to start from: pipeline, test, configuration, dashboards',
+    },
     args: {
       dir: { type: 'positional', required: false, description: 'a new directory, or an empty one' },
       json: { type: 'boolean', description: 'print what was written as JSON' },
@@ -46,20 +49,34 @@ async function runInit(
       name,
       text: readFileSync(join(packageRoot(), 'examples/starter', name), 'utf8'),
     })),
+    ...monitoring(),
     { name: 'package.json', text: manifestText(dir) },
     { name: '.gitignore', text: 'node_modules/\nmillrace-data/\nalerts.ndjson\n' },
   ]
   prepare(dir, named)
-  for (const { name, text } of files) writeFileSync(join(dir, name), text, { flag: 'wx' })
+  for (const { name, text } of files) {
+    mkdirSync(dirname(join(dir, name)), { recursive: true })
+    writeFileSync(join(dir, name), text, { flag: 'wx' })
+  }
   const names = files.map(({ name }) => name).sort()
+  const listed = [...new Set(names.map((name) => name.split(sep)[0]!))]
   if (args.json === true) shell.out(`${JSON.stringify({ dir, files: names }, null, 2)}\n`)
   else {
     const go = relative(shell.cwd, dir)
     shell.out(
-      `wrote ${names.join(', ')}\n\nnext:\n${go === '' ? '' : `  cd ${go}\n`}  npm install\n  npm test\n  npm start\n`,
+      `wrote ${listed.join(', ')}\n\nnext:\n${go === '' ? '' : `  cd ${go}\n`}  npm install\n  npm test\n  npm start\n`,
     )
   }
   return EXIT_OK
+}
+
+/** Everything below dashboards/provisioning, in a folder `monitoring`. */
+function monitoring(): { readonly name: string; readonly text: string }[] {
+  const from = join(packageRoot(), 'dashboards/provisioning')
+  return readdirSync(from, { recursive: true, encoding: 'utf8' })
+    .filter((name) => /\.(json|ya?ml)$/.test(name))
+    .sort()
+    .map((name) => ({ name: join('monitoring', name), text: readFileSync(join(from, name), 'utf8') }))
 }
 
 function prepare(dir: string, named: string): void {

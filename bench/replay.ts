@@ -7,10 +7,7 @@
 import { readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
-import { sealBatch } from '../engine/batch/batch-encoder.ts'
-import * as layout from '../engine/batch/layout.ts'
 import type { PipelinePlan } from '../engine/contract/plan.ts'
-import { RECORD_SAMPLES } from '../engine/contract/samples.ts'
 import { encodeSeriesKey, partitionOf } from '../engine/series/series-key.ts'
 import type { LogTransaction, LogWriter } from '../engine/store/log-contract.ts'
 import { openLogWriter } from '../engine/store/log-store.ts'
@@ -21,6 +18,7 @@ import { replay } from '../workers/replay.ts'
 import type { BenchModule, Figure } from './lib/bench.ts'
 import { medianOf } from './lib/measure.ts'
 import { openScratch } from './lib/scratch.ts'
+import { recordsOf } from './lib/stored-records.ts'
 
 const PARTITIONS = 16
 const SERIES = 1_000
@@ -139,7 +137,14 @@ async function fill(dir: string, scrapes: number): Promise<void> {
     })
     const prng = new Prng(SEED)
     for (const [partition, series] of ofPartition.entries()) {
-      const records = recordsOf(partition, series, scrapes, prng)
+      const records = recordsOf({
+        partition,
+        series,
+        scrapes,
+        startMs: START_MS,
+        scrapeMs: SCRAPE_MS,
+        value: () => 100 + 10 * prng.normal(),
+      })
       let put = BATCHES_PER_TRANSACTION
       while (put === BATCHES_PER_TRANSACTION) put = putSome(writer, records)
     }
@@ -160,42 +165,4 @@ function putSome(writer: LogWriter, records: Iterator<Uint8Array>): number {
     }
     return put
   })
-}
-
-function* recordsOf(
-  partition: number,
-  series: readonly number[],
-  scrapes: number,
-  prng: Prng,
-): Generator<Uint8Array> {
-  const total = series.length * scrapes
-  for (let base = 0; base < total; ) {
-    const count = Math.min(layout.BATCH_SAMPLES_MAX, total - base)
-    const buffer = new ArrayBuffer(layout.batchBytes(count) + 4)
-    const bytes = new Uint8Array(buffer, 0, layout.batchBytes(count))
-    const times = new Float64Array(buffer, layout.timestampsAt(), count)
-    const values = new Float64Array(buffer, layout.valuesAt(count), count)
-    const ids = new Int32Array(buffer, layout.seriesIdsAt(count), count)
-    for (let i = 0; i < count; i++) {
-      times[i] = START_MS + Math.floor((base + i) / series.length) * SCRAPE_MS
-      values[i] = 100 + 10 * prng.normal()
-      ids[i] = series[(base + i) % series.length]!
-    }
-    sealBatch(bytes, new DataView(buffer), {
-      kind: RECORD_SAMPLES,
-      topicId: 0,
-      partition,
-      baseOffset: base,
-      count,
-      minTimestampMs: times[0]!,
-      maxTimestampMs: times[count - 1]!,
-      // As if all of it had been sent at once: by log time nothing is ever idle.
-      appendedMs: START_MS,
-      producerId: 0,
-      producerEpoch: 0,
-      baseSequence: -1,
-    })
-    yield bytes
-    base += count
-  }
 }

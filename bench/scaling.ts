@@ -12,12 +12,9 @@
  */
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
-import { sealBatch } from '../engine/batch/batch-encoder.ts'
-import * as layout from '../engine/batch/layout.ts'
 import { resolveConfig } from '../engine/config/config.ts'
 import { ENTRY_RESULTS } from '../engine/contract/entries.ts'
 import type { PipelinePlan } from '../engine/contract/plan.ts'
-import { RECORD_SAMPLES } from '../engine/contract/samples.ts'
 import { encodeSeriesKey, partitionOf } from '../engine/series/series-key.ts'
 import type { LogTransaction, LogWriter } from '../engine/store/log-contract.ts'
 import { openLogWriter } from '../engine/store/log-store.ts'
@@ -30,6 +27,7 @@ import { type CommitTrace, CommitWatch } from './lib/commit-watch.ts'
 import { medianOf } from './lib/measure.ts'
 import { openScratch } from './lib/scratch.ts'
 import { sharedMs } from './lib/shared-time.ts'
+import { recordsOf } from './lib/stored-records.ts'
 
 const PARTITIONS = 16
 const SCRAPE_MS = 1_000
@@ -223,7 +221,14 @@ async function fill(dir: string, { series, samples }: Size): Promise<void> {
       })
     }
     for (const [partition, ids] of ofPartition.entries()) {
-      const records = recordsOf(partition, Int32Array.from(ids), samples / series)
+      const records = recordsOf({
+        partition,
+        series: Int32Array.from(ids),
+        scrapes: samples / series,
+        startMs: START_MS,
+        scrapeMs: SCRAPE_MS,
+        value: (n) => 10 + ((n * 7_919) % 997) / 131,
+      })
       while (putSome(writer, records) === BATCHES_PER_TRANSACTION);
     }
   } finally {
@@ -243,36 +248,4 @@ function putSome(writer: LogWriter, records: Iterator<Uint8Array>): number {
     }
     return put
   })
-}
-
-function* recordsOf(partition: number, series: Int32Array, scrapes: number): Generator<Uint8Array> {
-  const total = series.length * scrapes
-  for (let base = 0; base < total; ) {
-    const count = Math.min(layout.BATCH_SAMPLES_MAX, total - base)
-    const buffer = new ArrayBuffer(layout.batchBytes(count) + 4)
-    const bytes = new Uint8Array(buffer, 0, layout.batchBytes(count))
-    const times = new Float64Array(buffer, layout.timestampsAt(), count)
-    const values = new Float64Array(buffer, layout.valuesAt(count), count)
-    const ids = new Int32Array(buffer, layout.seriesIdsAt(count), count)
-    for (let i = 0; i < count; i++) {
-      times[i] = START_MS + Math.floor((base + i) / series.length) * SCRAPE_MS
-      values[i] = 10 + (((base + i) * 7_919) % 997) / 131
-      ids[i] = series[(base + i) % series.length]!
-    }
-    sealBatch(bytes, new DataView(buffer), {
-      kind: RECORD_SAMPLES,
-      topicId: 0,
-      partition,
-      baseOffset: base,
-      count,
-      minTimestampMs: times[0]!,
-      maxTimestampMs: times[count - 1]!,
-      appendedMs: START_MS,
-      producerId: 0,
-      producerEpoch: 0,
-      baseSequence: -1,
-    })
-    yield bytes
-    base += count
-  }
 }

@@ -155,6 +155,13 @@ export interface Verdict {
   views?: number
 }
 
+/**
+ * How a detector does for one series. `warming`: it cannot judge yet; `starved`: too few values of late; `saturated`:
+ * alarming most of the time; `blind`: it could not alarm whatever came (a scale without bound, learning frozen).
+ */
+export const DETECTOR_HEALTHS = ['ok', 'warming', 'starved', 'saturated', 'blind'] as const
+export type DetectorHealth = (typeof DETECTOR_HEALTHS)[number]
+
 export interface Detector {
   /** `value` judges an aggregate of each window; `silence` judges log time since a group's last sample. */
   readonly subject: 'value' | 'silence'
@@ -166,6 +173,11 @@ export interface Detector {
   learn(cells: Float64Array, at: number, timeMs: number, value: number, verdict: Verdict): void
   /** Why, for a person: "latency 812 is 9.1 scales above the expected 120 (band 60 … 180)". */
   reason(subject: string, value: number, verdict: Verdict): string
+  /**
+   * How it does for a group that has had values, as of `timeMs`. Changes no cell; O(1). Where it says `ok`, or has no such
+   * method, the engine looks at what it has scored (engine/pipeline/detector-watch.ts).
+   */
+  health?(cells: Float64Array, at: number, timeMs: number): DetectorHealth
 }
 
 /** A detector with subject `silence` says when, in ms of log time without a sample, a group counts as silent. */

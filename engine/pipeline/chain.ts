@@ -33,6 +33,7 @@ import { WindowGrid } from '../time/window-grid.ts'
 import { assert } from '../util/assert.ts'
 import { EntryWriter } from './entry-writer.ts'
 import { fireWindow, type WindowMeter, type WindowParts } from './fire-window.ts'
+import type { HealthScan } from './health-scan.ts'
 import { Judges } from './judges.ts'
 import { Partials, type PartialsState } from './partials.ts'
 import {
@@ -218,6 +219,15 @@ export class Chain {
   /** Rows of state: groups seen. */
   get groupCount(): number {
     return this.#router.rows
+  }
+
+  /** Starts a look at how each detector does for each group, as of now; `healthScan` goes on with it. */
+  beginHealthScan(): void {
+    this.#judges.beginHealthScan(this.#clock.watermarkMs, this.#clock.logMs)
+  }
+
+  get healthScan(): HealthScan {
+    return this.#judges.healthScan
   }
 
   /** Bytes of memory in use, by part; what a detector keeps and one entry's table not among them. */

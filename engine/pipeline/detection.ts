@@ -10,9 +10,10 @@
  */
 import type { AlertState } from '../contract/alert.ts'
 import type { DetectorPlan } from '../contract/plan.ts'
-import type { Detector, SilenceDetector, Verdict } from '../contract/plugins.ts'
+import type { Detector, DetectorHealth, SilenceDetector, Verdict } from '../contract/plugins.ts'
 import type { Cells } from '../state/cells.ts'
 import { assert } from '../util/assert.ts'
+import { DetectorWatch } from './detector-watch.ts'
 
 export interface AlertTransition {
   readonly state: AlertState
@@ -35,6 +36,8 @@ export interface DetectionStageOptions {
   /** Of this stage alone. */
   readonly cells: Cells
   readonly emit: (row: number, transition: AlertTransition) => void
+  /** How often a row may be expected to have a value; left out, a pause says nothing of the detector's health. */
+  readonly everyMs?: number
 }
 
 // Cells of the alert, after the detector's own.
@@ -56,6 +59,7 @@ const PENDING = 1
 const FIRING = 2
 
 export class DetectionStage {
+  readonly watch: DetectorWatch
   readonly #detector: Detector
   readonly #silence: SilenceDetector | null
   readonly #cells: Cells
@@ -85,6 +89,8 @@ export class DetectionStage {
     this.#holdMs = plan.holdMs
     this.#subject = plan.column ?? 'samples'
     this.#width = detector.width
+    const everyMs = this.#silence === null ? (options.everyMs ?? Infinity) : Infinity
+    this.watch = new DetectorWatch(`watch of ${plan.name}`, everyMs)
     this.#stride = detector.width + (this.#silence === null ? ALERT_CELLS : SILENCE_CELLS)
     assert(this.#stride <= ROW_CELLS_MAX, 'a row of a detector is bounded', plan.name, this.#stride)
   }
@@ -94,6 +100,7 @@ export class DetectionStage {
     if (rows <= this.#rows) return
     this.#rows = rows
     this.#cells.ensure(rows * this.#stride)
+    this.watch.ensureRows(rows)
   }
 
   /** Judges one value of a row, at the window's end. NaN is skipped. The verdict is valid until the next call. */
@@ -107,7 +114,13 @@ export class DetectionStage {
     this.#detector.score(data, at, timeMs, value, verdict)
     if (!Number.isNaN(verdict.score)) this.#step(row, at + this.#width, timeMs, value)
     this.#detector.learn(data, at, timeMs, value, verdict)
+    this.watch.heard(row, timeMs, !Number.isNaN(verdict.score), data[at + this.#width + STATE] === FIRING)
     return verdict
+  }
+
+  /** How the detector does for a row, as of an event time (log time for silence). Changes nothing; O(1). */
+  health(row: number, timeMs: number): DetectorHealth {
+    return this.watch.health(row, timeMs, this.#detector, this.#cells.data, row * this.#stride)
   }
 
   /** Moves the alert of a row on, given a score. */
@@ -168,6 +181,7 @@ export class DetectionStage {
     const at = row * this.#stride
     const alertAt = at + this.#width
     this.#mark(at)
+    this.watch.heard(row, logMs, silence.silentAfterMs(data, at) < Infinity, data[alertAt + STATE] !== OK)
     if (data[alertAt + SEEN] !== 0) {
       const gapMs = Math.max(0, logMs - data[alertAt + LAST_MS]!)
       if (data[alertAt + STATE] !== OK) {

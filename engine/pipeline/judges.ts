@@ -10,6 +10,7 @@ import { Cells } from '../state/cells.ts'
 import { assert } from '../util/assert.ts'
 import { type AlertTransition, DetectionStage } from './detection.ts'
 import type { EntryWriter, ResultTable } from './entry-writer.ts'
+import { HealthScan } from './health-scan.ts'
 import type { Router } from './routing.ts'
 
 interface Judge {
@@ -41,7 +42,7 @@ export class Judges {
   readonly #writer: EntryWriter
   readonly #values: Judge[] = []
   readonly #silences: Judge[] = []
-  /** State of every detector, in plan order. */
+  /** State of every detector, in plan order, then what is known of each. */
   readonly regions: readonly Cells[]
   /** Log time of each row's newest arrival: two records of the same log time count as one arrival. */
   readonly #arrivals: Cells = new Cells('arrivals')
@@ -49,6 +50,11 @@ export class Judges {
   readonly #silenceQueue: QueuedTransition[] = []
   /** Log time at which some group may count as silent; Infinity: none. */
   silenceDeadlineMs = Infinity
+  /** Of all detectors, in plan order. */
+  readonly healthScan: HealthScan
+  #rows = 0
+  #healthEventMs = -Infinity
+  #healthLogMs = -Infinity
 
   constructor(options: JudgesOptions) {
     const { plan, registry } = options
@@ -57,6 +63,7 @@ export class Judges {
     this.#router = options.router
     this.#writer = options.writer
     const regions: Cells[] = [this.#arrivals]
+    const stages: DetectionStage[] = []
     for (const detectorPlan of plan.detectors) {
       const plugin = registry.detectors.get(detectorPlan.kind) as DetectorPlugin | undefined
       assert(plugin !== undefined, 'a compiled plan names detectors of the registry', detectorPlan.kind)
@@ -76,12 +83,29 @@ export class Judges {
         emit: (row, transition) => {
           queue.push({ ...transition, judge: detectorPlan, row })
         },
+        everyMs: plan.window.everyMs,
       })
+      stages.push(stage)
       const judges = column < 0 ? this.#silences : this.#values
       judges.push({ plan: detectorPlan, stage, cells, column, queue })
       regions.push(cells)
     }
-    this.regions = regions
+    this.regions = [...regions, ...stages.map(({ watch }) => watch.cells)]
+    this.healthScan = new HealthScan(
+      stages.map((stage, i) => {
+        const isSilence = plan.detectors[i]!.column === null
+        return {
+          health: (row) => stage.health(row, isSilence ? this.#healthLogMs : this.#healthEventMs),
+        }
+      }),
+    )
+  }
+
+  /** Starts a round of the health scan, as of these times. */
+  beginHealthScan(eventMs: number, logMs: number): void {
+    this.#healthEventMs = eventMs
+    this.#healthLogMs = logMs
+    this.healthScan.begin(this.#rows)
   }
 
   get scoreColumns(): number {
@@ -93,6 +117,7 @@ export class Judges {
   }
 
   ensureRows(rows: number): void {
+    this.#rows = Math.max(this.#rows, rows)
     for (const { stage } of this.#values) stage.ensureRows(rows)
     for (const { stage } of this.#silences) stage.ensureRows(rows)
     if (this.watchesSilence) this.#arrivals.ensure(rows)

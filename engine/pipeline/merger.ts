@@ -41,6 +41,7 @@ import { fnv1a, mix32 } from '../util/hash.ts'
 import { REGION_KEY_BYTES, REGION_KEY_ENDS } from './chain.ts'
 import { EntryWriter } from './entry-writer.ts'
 import { fireWindow, type WindowMeter, type WindowParts } from './fire-window.ts'
+import type { HealthScan } from './health-scan.ts'
 import { Inlet, logMsOf } from './inlet.ts'
 import { Judges } from './judges.ts'
 import { type Part, Parts } from './parts.ts'
@@ -195,6 +196,15 @@ export class Merger {
 
   get groupCount(): number {
     return this.#router.rows
+  }
+
+  /** Starts a look at how each detector does for each group, as of now; `healthScan` goes on with it. */
+  beginHealthScan(): void {
+    this.#judges.beginHealthScan(this.#watermarkMs, this.#logMs)
+  }
+
+  get healthScan(): HealthScan {
+    return this.#judges.healthScan
   }
 
   /** Entries offered that wait for other partitions. */

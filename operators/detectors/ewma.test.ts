@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import type { Verdict } from '../../engine/contract/plugins.ts'
 import { Prng } from '../../engine/util/prng.ts'
 import { describeDetector } from '../testing/describe-detector.ts'
-import { judgeSeries } from '../testing/judge-series.ts'
+import { judgeSeries, newVerdict, parsed } from '../testing/judge-series.ts'
 import { ewmaPlugin } from './ewma.ts'
 
 const SHORT = { history: '10m', warmUp: '30s' }
@@ -176,4 +176,25 @@ describe('ewma', () => {
     const judge = judgeSeries(ewmaPlugin, { history: '1m', warmUp: 0, minRelativeDeviation: 0 }, 60_000)
     expect(alarms(judge.run(5_000, noisy(100, 5)))).toBeLessThan(5)
   })
+})
+
+test('is blind once no value could lie outside its band, and says so', () => {
+  const detector = ewmaPlugin.create(parsed(ewmaPlugin, { warmUp: 0 }))
+  const cells = new Float64Array(detector.width)
+  const verdict = newVerdict()
+  let timeMs = 1_000_000
+  const next = (value: number): void => {
+    timeMs += 1_000
+    detector.score(cells, 0, timeMs, value, verdict)
+    detector.learn(cells, 0, timeMs, value, verdict)
+  }
+  for (let i = 0; i < 10; i++) next(100 + i)
+  expect(detector.health!(cells, 0, timeMs)).toBe('warming')
+  for (let i = 0; i < 30; i++) next(100 + i)
+  expect(detector.health!(cells, 0, timeMs)).toBe('ok')
+  cells.fill(0)
+  for (let i = 0; i < 30; i++) next(i % 2 === 0 ? Number.MAX_VALUE : -Number.MAX_VALUE)
+  expect(detector.health!(cells, 0, timeMs)).toBe('blind')
+  next(Number.MAX_VALUE)
+  expect(verdict.score).toBeLessThanOrEqual(1)
 })

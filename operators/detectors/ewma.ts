@@ -19,8 +19,17 @@ import {
   optionSpec,
 } from '../../engine/config/options.ts'
 import { DEFINITION, type ValueDetector } from '../../engine/contract/definition.ts'
-import type { Detector, DetectorPlugin, Verdict } from '../../engine/contract/plugins.ts'
-import { abstain, bandReason, bounded, DIRECTIONS, type Direction, judgeBand, ROUNDING } from './verdicts.ts'
+import type { Detector, DetectorHealth, DetectorPlugin, Verdict } from '../../engine/contract/plugins.ts'
+import {
+  abstain,
+  bandReason,
+  bounded,
+  DIRECTIONS,
+  type Direction,
+  judgeBand,
+  ROUNDING,
+  VALUE_MAX,
+} from './verdicts.ts'
 
 const options = optionSpec({
   threshold: {
@@ -169,6 +178,11 @@ class Ewma implements Detector {
 
   reason(subject: string, value: number, verdict: Verdict): string {
     return bandReason(subject, value, verdict)
+  }
+
+  health(cells: Float64Array, at: number, timeMs: number): DetectorHealth {
+    if (!this.#warm(cells, at, timeMs)) return 'warming'
+    return this.#half(cells, at) < VALUE_MAX ? 'ok' : 'blind'
   }
 
   #warm(cells: Float64Array, at: number, timeMs: number): boolean {

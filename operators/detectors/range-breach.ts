@@ -14,7 +14,7 @@ import {
   optionSpec,
 } from '../../engine/config/options.ts'
 import { DEFINITION, type ValueDetector } from '../../engine/contract/definition.ts'
-import type { Detector, DetectorPlugin, Verdict } from '../../engine/contract/plugins.ts'
+import type { Detector, DetectorHealth, DetectorPlugin, Verdict } from '../../engine/contract/plugins.ts'
 import {
   abstain,
   bandText,
@@ -24,6 +24,7 @@ import {
   judgeBand,
   numberText,
   ROUNDING,
+  VALUE_MAX,
 } from './verdicts.ts'
 
 const options = optionSpec({
@@ -171,6 +172,11 @@ class RangeBreach implements Detector {
     if (!(verdict.score > 1)) return `${shown} is back within what was seen (${bandText(verdict)})`
     const side = verdict.direction < 0 ? 'below' : 'above'
     return `${shown} is ${side} everything seen (with margin, ${bandText(verdict)})`
+  }
+
+  health(cells: Float64Array, at: number, timeMs: number): DetectorHealth {
+    if (!this.#warm(cells, at, timeMs)) return 'warming'
+    return this.#half(cells, at) < VALUE_MAX ? 'ok' : 'blind'
   }
 
   #warm(cells: Float64Array, at: number, timeMs: number): boolean {

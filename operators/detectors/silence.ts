@@ -14,7 +14,12 @@ import {
   optionSpec,
 } from '../../engine/config/options.ts'
 import { DEFINITION, type SilenceDetectorChoice } from '../../engine/contract/definition.ts'
-import type { DetectorPlugin, SilenceDetector, Verdict } from '../../engine/contract/plugins.ts'
+import type {
+  DetectorHealth,
+  DetectorPlugin,
+  SilenceDetector,
+  Verdict,
+} from '../../engine/contract/plugins.ts'
 import { abstain, SCORE_MAX } from './verdicts.ts'
 
 const options = optionSpec({
@@ -137,6 +142,10 @@ class Silence implements SilenceDetector {
     const silentFor = durationText(Math.round(value))
     if (!(verdict.score > 1)) return `a sample came after ${silentFor}`
     return `no sample for ${silentFor}, longer than ${durationText(Math.round(verdict.upper))}`
+  }
+
+  health(cells: Float64Array, at: number): DetectorHealth {
+    return this.#edgeMs(cells, at) === Infinity ? 'warming' : 'ok'
   }
 
   #warm(cells: Float64Array, at: number): boolean {

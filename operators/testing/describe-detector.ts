@@ -6,7 +6,13 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Fault } from '../../engine/contract/errors.ts'
-import type { Detector, DetectorPlugin, SilenceDetector, Verdict } from '../../engine/contract/plugins.ts'
+import {
+  DETECTOR_HEALTHS,
+  type Detector,
+  type DetectorPlugin,
+  type SilenceDetector,
+  type Verdict,
+} from '../../engine/contract/plugins.ts'
 import { newVerdict, parsed } from './judge-series.ts'
 
 export interface DetectorSuite<O> {
@@ -74,6 +80,10 @@ export function describeDetector<O>({ plugin, options, lead = 0 }: DetectorSuite
 
         test('gives a reason that a person can read', () => {
           fc.assert(fc.property(series(lead), (points) => givesReasons(make(), points)))
+        })
+
+        test('its health changes no cell, is one of those there are, and is warming only while it judges nothing', () => {
+          fc.assert(fc.property(series(lead), (points) => tellsItsHealth(make(), points)))
         })
 
         if (plugin.subject === 'silence') {
@@ -235,6 +245,20 @@ function givesReasons(detector: Detector, points: readonly Point[]): void {
     const value = detector.subject === 'silence' ? Math.abs(point.value) * 1_000 : point.value
     const reason = detector.reason('latency', value, verdict)
     if (reason.length <= 10 || /NaN|undefined|Infinity|null/.test(reason)) expect(reason).toBe('readable')
+  }
+}
+
+function tellsItsHealth(detector: Detector, points: readonly Point[]): void {
+  if (detector.health === undefined) return
+  const cells = new Float64Array(detector.width)
+  const verdict = newVerdict()
+  for (const point of points) {
+    const before = cells.slice()
+    const health = detector.health(cells, 0, point.timeMs)
+    if (!DETECTOR_HEALTHS.includes(health)) expect(health).toBe('a health that there is')
+    if (!sameCells(cells, before)) expect(cells).toEqual(before)
+    step(detector, cells, 0, point, verdict)
+    if (health === 'warming' && !Number.isNaN(verdict.score)) expect(verdict.score).toBeNaN()
   }
 }
 

@@ -7,6 +7,7 @@ import { join, resolve } from 'node:path'
 import { stripVTControlCharacters } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { emptyLedger } from '../engine/contract/entries.ts'
+import type { DetectorHealth } from '../engine/contract/plugins.ts'
 import type { NodeStatus, PipelineStatus } from '../engine/contract/queries.ts'
 import { testAlert, testPlan } from '../engine/pipeline/memory-state.ts'
 import { openStore } from '../engine/store/store.ts'
@@ -61,6 +62,11 @@ function nodeStatus(change: Partial<NodeStatus> = {}): NodeStatus {
     topics: [{ name: 'metrics', partitions: 16, series: 7, seriesLimit: 1_000, appended: 4_321 }],
     ...change,
   }
+}
+
+/** Series of a detector by its health. */
+function series(change: Partial<Record<DetectorHealth, number>>): Record<DetectorHealth, number> {
+  return { ok: 0, warming: 0, starved: 0, saturated: 0, blind: 0, ...change }
 }
 
 function pipelineStatus(change: Partial<PipelineStatus> = {}): PipelineStatus {
@@ -132,6 +138,30 @@ describe('millrace status', () => {
     expect(out).toContain('! pipeline cpu is failed: no detector "x"')
     expect(out).toContain('! nothing is taken in: the disk is full (1.0 MB left, 500.0 MB wanted)')
     expect(out).toContain('! thread committer has been silent for 60 s')
+  })
+
+  test('tells how detectors do for their series; a blind one is something wrong', async () => {
+    const detectors = [
+      { name: 'mean-ewma', series: series({ ok: 90, warming: 7, saturated: 3 }) },
+      { name: 'n-ewma', series: series({ ok: 1_200 }) },
+      { name: 'later', series: null },
+    ]
+    const node = await fakeNode({ '/api/v1/pipelines': { rows: [pipelineStatus({ detectors })] } })
+    const fine = await runCommand(['status', '--port', node.port], { cwd: dir })
+    expect(fine.code).toBe(0)
+    expect(fine.out).toContain('1,290 ok, 7 warming, 3 saturated')
+    node.answers['/api/v1/pipelines'] = {
+      rows: [
+        pipelineStatus({
+          detectors: [{ name: 'mean-ewma', series: series({ ok: 15, warming: 3, blind: 2 }) }],
+        }),
+      ],
+    }
+    const { code, out } = await runCommand(['status', '--port', node.port], { cwd: dir })
+    expect(code).toBe(1)
+    expect(out).toContain(
+      '! detector cpu/mean-ewma is blind for 2 of 20 series: it could not alarm whatever came',
+    )
   })
 
   test('--json is one document, and --url an address', async () => {

@@ -50,6 +50,30 @@ async function runStatus(args: Readonly<Record<string, unknown>>, shell: Shell):
   }
 }
 
+/** A detector that is blind for this share of its series is something wrong; a saturated one is shown only: it may be right. */
+const BLIND_SHARE = 0.05
+
+function blindDetectors({ name: pipeline, detectors = [] }: PipelineStatus): string[] {
+  return detectors.flatMap(({ name, series }) => {
+    if (series === null) return []
+    const all = Object.values(series).reduce((sum, count) => sum + count, 0)
+    if (!(series.blind > BLIND_SHARE * all)) return []
+    return `detector ${pipeline}/${name} is blind for ${countText(series.blind)} of ${countText(all)} series: it could not alarm whatever came`
+  })
+}
+
+/** `12 ok, 3 warming`; what is not there is left out. */
+export function healthText({ detectors = [] }: PipelineStatus): string {
+  const sums = new Map<string, number>()
+  for (const { series } of detectors) {
+    for (const [health, count] of Object.entries(series ?? {})) {
+      sums.set(health, (sums.get(health) ?? 0) + count)
+    }
+  }
+  const told = [...sums].filter(([, count]) => count > 0)
+  return told.length === 0 ? '-' : told.map(([health, count]) => `${countText(count)} ${health}`).join(', ')
+}
+
 /** What somebody should look at, worst first. */
 export function problemsOf(node: NodeStatus | null, pipelines: readonly PipelineStatus[]): string[] {
   const problems: string[] = []
@@ -65,6 +89,7 @@ export function problemsOf(node: NodeStatus | null, pipelines: readonly Pipeline
       freeBytes === null ? '' : ` (${bytesText(freeBytes)} left, ${bytesText(reserveBytes)} wanted)`
     problems.push(`nothing is taken in: the disk is full${left}. Free some room, or lower --disk-reserve`)
   }
+  for (const pipeline of pipelines) problems.push(...blindDetectors(pipeline))
   for (const { name, lastSeenMs } of node.threads) {
     if (lastSeenMs !== null && node.nowMs - lastSeenMs > THREAD_SILENT_MS) {
       problems.push(`thread ${name} has been silent for ${secondsText((node.nowMs - lastSeenMs) / 1_000)}`)
@@ -131,6 +156,7 @@ export function pipelineLines(
         text: ({ alertsFiring }) => countText(alertsFiring),
         paint: (text, { alertsFiring }) => (alertsFiring > 0 ? paint.red(text) : text),
       },
+      { head: 'detectors', text: healthText },
     ],
     paint.dim,
   )

@@ -12,7 +12,7 @@ import { type Answers, askFlags, askNodeOnly, reachNode } from './ask.ts'
 import { type Colours, colours, wantsColour } from './colour.ts'
 import { bytesText, countText, rateText, secondsText } from './progress.ts'
 import { type Command, EXIT_OK, EXIT_USAGE, type Shell, shellOf, type Terminal } from './shell.ts'
-import { behindText, lagOf, problemsOf, stateColour } from './status.ts'
+import { behindText, healthText, lagOf, problemsOf, stateColour } from './status.ts'
 import { tableLines } from './table.ts'
 
 const EVERY_MS = 1_000
@@ -151,6 +151,7 @@ export function topLines(now: Look, before: Look | null, paint: Colours): string
           text: ({ alertsFiring }) => countText(alertsFiring),
           paint: (text, { alertsFiring }) => (alertsFiring > 0 ? paint.red(text) : text),
         },
+        { head: 'detectors', text: healthText },
       ],
       paint.dim,
     ),

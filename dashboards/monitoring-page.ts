@@ -42,7 +42,7 @@ ${RECORDING_RULES.map((rule) => `| \`${rule.record}\` | \`${cell(rule.expr)}\` |
 ## Metrics
 
 Histograms have the usual \`_bucket\`, \`_sum\` and \`_count\`. Beyond these there are those of the process that prom-client
-gives (\`process_*\`, \`nodejs_*\`). At most 32 topics, 64 pipelines and 128 sinks are told apart; the rest is summed under \`other\`.
+gives (\`process_*\`, \`nodejs_*\`). At most 32 topics, 64 pipelines, 128 sinks and 128 detectors are told apart; the rest is summed under \`other\`.
 
 | metric | type | labels | what it says |
 |---|---|---|---|
@@ -62,6 +62,7 @@ const SCOPE_LABELS = {
   topic: ['topic'],
   pipeline: ['pipeline'],
   sink: ['pipeline', 'sink'],
+  detector: ['pipeline', 'detector'],
 } as const
 
 const DERIVED_LABELS: Readonly<Record<string, string>> = {

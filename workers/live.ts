@@ -182,6 +182,7 @@ export class LiveNode implements LiveSource {
               detect: seconds('detect'),
               emit: seconds('emit'),
             },
+            detectors: status.detectors ?? [],
             sinks: plan.sinks.map(({ name }) => {
               const sinkRow = sinks.get(`${plan.name}/${name}`)!
               return {

@@ -127,6 +127,11 @@ export class MergeSeats {
     return this.#feeds.flatMap(({ seats }) => seats)
   }
 
+  /** All of this shard, with the rows of their pipelines. */
+  get owners(): readonly { readonly row: number; readonly merger: Merger }[] {
+    return this.#feeds.flatMap(({ row, seats }) => seats.map(({ merger }) => ({ row, merger })))
+  }
+
   groupCount(row: number): number {
     return this.#mergers(row).reduce((sum, { groupCount }) => sum + groupCount, 0)
   }

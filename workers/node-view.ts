@@ -13,7 +13,8 @@ import {
 import type { NodeConfig } from '../engine/config/config.ts'
 import type { Refusal } from '../engine/contract/ingest.ts'
 import type { PipelineSummary } from '../engine/contract/node.ts'
-import type { NodeStatus } from '../engine/contract/queries.ts'
+import { DETECTOR_HEALTHS, type DetectorHealth } from '../engine/contract/plugins.ts'
+import type { DetectorStatus, NodeStatus } from '../engine/contract/queries.ts'
 import * as catalog from '../engine/metrics/catalog.ts'
 import type { ThreadBlock } from '../engine/metrics/exporter.ts'
 import { readMetric } from '../engine/metrics/merge.ts'
@@ -105,6 +106,33 @@ export class NodeView {
         alertsResolved: readMetric(catalog.PIPELINE_ALERTS, blocks, row, 'resolved'),
       }
     })
+  }
+
+  /** How the pipeline's detectors do, in plan order. */
+  detectors(pipeline: string): readonly DetectorStatus[] {
+    const { pipelines } = this.#options.prepared
+    const blocks = this.#cells()
+    let row = 0
+    for (const { plan } of pipelines) {
+      if (plan.name !== pipeline) {
+        row += plan.detectors.length
+        continue
+      }
+      return plan.detectors.map(({ name }, i) => {
+        const counts = DETECTOR_HEALTHS.map((health) => [
+          health,
+          readMetric(catalog.DETECTOR_SERIES, blocks, row + i, health),
+        ])
+        // Beyond the rows that metrics have, detectors are not told apart.
+        const isKnown =
+          row + i < catalog.DETECTOR_SERIES.rowsMax - 1 && counts.every(([, count]) => !Number.isNaN(count))
+        return {
+          name,
+          series: isKnown ? (Object.fromEntries(counts) as Record<DetectorHealth, number>) : null,
+        }
+      })
+    }
+    return []
   }
 
   /** Null before the first sample. */

@@ -143,7 +143,7 @@ class LocalNode implements RunningNode {
       state: this.#state,
       log: this.#log,
       live: {
-        pipeline: () => this.#pipelineState(),
+        pipeline: (name) => ({ ...this.#pipelineState(), detectors: this.#view.detectors(name) }),
         watermarkMs: (pipelineId, partition) => this.#view.watermarkMs(pipelineId, partition),
         status: () => Promise.resolve(this.#view.status()),
       },
@@ -200,12 +200,16 @@ class LocalNode implements RunningNode {
     const sinks = pipelines.flatMap(({ plan }) =>
       plan.sinks.map(({ name }) => ({ pipeline: plan.name, sink: name })),
     )
+    const detectors = pipelines.flatMap(({ plan }) =>
+      plan.detectors.map(({ name }) => ({ pipeline: plan.name, detector: name })),
+    )
     const exporter = createExporter({
       blocks: () => blocks,
       names: {
         topics: () => topics.map(({ name }) => name),
         pipelines: () => pipelines.map(({ plan }) => plan.name),
         sinks: () => sinks,
+        detectors: () => detectors,
       },
       ready: () => this.#ready,
       version: VERSION,

@@ -37,6 +37,7 @@ import { systemClock } from '../engine/util/clock.ts'
 import { killPoint } from '../engine/util/kill-point.ts'
 import { type CheckpointSeat, Checkpoints, PAGES_A_TURN } from './checkpoints.ts'
 import { type FaultHook, faultHook } from './fault-hook.ts'
+import { HEALTH_ROWS_A_TURN, HealthRounds } from './health-rounds.ts'
 import { MergeSeats } from './merge-seats.ts'
 import { loadPlugins, registry } from './plugins.ts'
 import { REAL_SURROUNDINGS, type Surroundings } from './surroundings.ts'
@@ -98,6 +99,7 @@ export class ShardThread {
   readonly #pipelines: readonly BoardPipeline[]
   readonly #merges: MergeSeats
   readonly #checkpoints: Checkpoints
+  readonly #health: HealthRounds
   /** Seats by topic id and partition: `topicId * 65536 + partition`. */
   readonly #seatsAt = new Map<number, Seat[]>()
   /** Log ends as they were before the ring was last drained. */
@@ -150,6 +152,18 @@ export class ShardThread {
     })
     const seats = [...this.#seats, ...this.#merges.checkpointSeats]
     this.#checkpoints = new Checkpoints(this.#commits, seats, limit(PAGES_A_TURN))
+    const firstDetectors = firstDetectorsOf(wiring.pipelines)
+    this.#health = new HealthRounds(
+      [
+        ...this.#seats.map(({ row, chain }) => ({ firstDetector: firstDetectors[row]!, state: chain })),
+        ...this.#merges.owners.map(({ row, merger }) => ({
+          firstDetector: firstDetectors[row]!,
+          state: merger,
+        })),
+      ],
+      this.#metrics,
+      limit(HEALTH_ROWS_A_TURN),
+    )
   }
 
   run(): void {
@@ -188,6 +202,7 @@ export class ShardThread {
       this.#checkpoints.ask()
     }
     this.#advanceCheckpoints()
+    this.#health.turn(this.#surroundings.clock.monotonicMs())
     if (ending) {
       this.#checkpoints.finish()
       killPoint('shard-ends')
@@ -422,6 +437,7 @@ export class ShardThread {
       this.#board.phase < PHASE_SHARDS_END &&
       this.#board.checkpointEpoch === this.#checkpointEpoch &&
       (this.#checkpoints.isDone || this.#checkpoints.awaitsRoom) &&
+      this.#health.isDone &&
       this.#merges.isCaughtUp &&
       this.#seats.every((seat) => seat.chain.position >= this.#board.logEnd[seat.topicSlot]!)
     if (!idle) {
@@ -432,6 +448,16 @@ export class ShardThread {
     this.#bell.wait(ticket, this.#checkpoints.isDone ? SLEEP_MS_MAX : ROOM_SLEEP_MS)
     this.#activity.idle(false)
   }
+}
+
+/** Where each pipeline's detectors begin in the metrics. */
+function firstDetectorsOf(pipelines: readonly BoardPipeline[]): number[] {
+  let next = 0
+  return pipelines.map(({ plan }) => {
+    const first = next
+    next += plan.detectors.length
+    return first
+  })
 }
 
 const NOTHING_COUNTED = emptyLedger()

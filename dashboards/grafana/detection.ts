@@ -3,6 +3,7 @@ import type { DashboardBuilder } from '@grafana/grafana-foundation-sdk/dashboard
 import { RowBuilder } from '@grafana/grafana-foundation-sdk/dashboard'
 import {
   DERIVED,
+  DETECTOR_SERIES,
   PIPELINE_ALERTS,
   PIPELINE_ALERTS_FIRING,
   PIPELINE_GROUPS,
@@ -137,6 +138,32 @@ export function detection(): DashboardBuilder {
         unit: 's',
         queries: [
           { expr: `max by (pipeline) (${series(DERIVED.watermarkLag, where)})`, legend: '{{pipeline}}' },
+        ],
+      }),
+    )
+    .withPanel(
+      curves({
+        title: 'Series by health of their detector',
+        about:
+          'Groups by how detectors do for them. Warming: not judged yet. Starved: too few values. Saturated: fires most of the time, raise the threshold. Blind: could not alarm whatever came.',
+        unit: 'short',
+        stacked: true,
+        queries: [{ expr: sumBy('health', series(DETECTOR_SERIES, where)), legend: '{{health}}' }],
+      }),
+    )
+    .withPanel(
+      curves({
+        title: 'Detectors that do not do their work',
+        about: 'Groups for which a detector is blind, saturated or starved, by detector.',
+        unit: 'short',
+        queries: [
+          {
+            expr: sumBy(
+              'pipeline, detector, health',
+              series(DETECTOR_SERIES, `${where},health=~"blind|saturated|starved"`),
+            ),
+            legend: '{{pipeline}} {{detector}} {{health}}',
+          },
         ],
       }),
     )

@@ -166,6 +166,8 @@ aside h3 { margin: 1rem 0 .4rem; color: var(--quiet); }
 .graph svg { display: block; }
 .box rect { fill: var(--raised); stroke: var(--line); }
 .box.detect rect { stroke: var(--band-edge); }
+.box.unfit rect { stroke: var(--warn); }
+.box.unfit .rate { fill: var(--warn); }
 .box.firing rect { fill: var(--bad-wash); stroke: var(--bad); }
 .box text { fill: var(--text); font-size: 12px; }
 .box .title { font-weight: 650; }

@@ -6,6 +6,7 @@
 import {
   CHECKPOINT_TIME,
   DERIVED,
+  DETECTOR_SERIES,
   DISK_FREE,
   DISK_LOW,
   DISK_RESERVE,
@@ -199,6 +200,16 @@ export const ALERT_RULES: readonly AlertRule[] = [
       'Sink {{ $labels.sink }} of {{ $labels.pipeline }}: the target refused {{ $value | humanize }} records for good.',
     action:
       'The target answered that it will never take them (4xx), so they are skipped and logged with its answer. Mend the target or its address; the results are still in the results table.',
+  },
+  {
+    alert: 'MillraceDetectorUnfit',
+    expr: `${sumBy(`${OF_PIPELINE}, detector, health`, series(DETECTOR_SERIES, 'health=~"blind|saturated"'))} / ignoring (health) group_left () ${sumBy(`${OF_PIPELINE}, detector`, series(DETECTOR_SERIES, ''))} > 0.05`,
+    for: '30m',
+    severity: 'warning',
+    summary:
+      'Detector {{ $labels.detector }} of {{ $labels.pipeline }} is {{ $labels.health }} for {{ $value | humanizePercentage }} of its series.',
+    action:
+      'Saturated: it fires most of the time, and nobody reads on. Raise its threshold or its floors (`minDeviation`), or choose a detector that suits the series. Blind: it could not alarm whatever came, because its scale has no bound: look for broken values (`millrace_pipeline_samples_total{fate="non_finite"}`, counters that are not differenced), and let it learn anew from mended ones.',
   },
   {
     alert: 'MillraceCheckpointOld',

@@ -7,7 +7,7 @@
 import type { Alert } from './alert.ts'
 import type { Ledger } from './entries.ts'
 import type { PipelinePlan } from './plan.ts'
-import type { DiskStatus, PipelineState, ThreadStatus } from './queries.ts'
+import type { DetectorStatus, DiskStatus, PipelineState, ThreadStatus } from './queries.ts'
 import type { Labels } from './samples.ts'
 
 export interface LiveEvents {
@@ -99,6 +99,8 @@ export interface LivePipeline {
   readonly pending: number
   readonly seconds: LiveSeconds
   readonly sinks: readonly LiveSink[]
+  /** In plan order. */
+  readonly detectors: readonly DetectorStatus[]
 }
 
 /** Time that shards have spent in each part of the pipeline. */

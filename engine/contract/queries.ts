@@ -7,7 +7,7 @@ import type { Alert, AlertState } from './alert.ts'
 import type { DeadLetter } from './dead-letter.ts'
 import type { Ledger } from './entries.ts'
 import type { PipelinePlan } from './plan.ts'
-import type { LateBody, ResultBody } from './plugins.ts'
+import type { DetectorHealth, LateBody, ResultBody } from './plugins.ts'
 import type { Labels } from './samples.ts'
 
 /** Rows an answer holds when the asker names no limit, and at most. */
@@ -109,6 +109,14 @@ export interface PipelineStatus {
   readonly ledger: Ledger
   readonly alertsPending: number
   readonly alertsFiring: number
+  /** In plan order. Only a node that runs tells. */
+  readonly detectors?: readonly DetectorStatus[]
+}
+
+export interface DetectorStatus {
+  readonly name: string
+  /** Groups by how the detector does for them, as of some seconds ago; null: not looked at yet. */
+  readonly series: Readonly<Record<DetectorHealth, number>> | null
 }
 
 export interface PartitionStatus {

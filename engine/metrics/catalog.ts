@@ -3,6 +3,7 @@
  * counters end in `_total`, units are seconds and bytes. Each constant names the thread that writes it. The order fixes
  * the layout of a block, which all threads of a process share; nothing of it is stored.
  */
+import { DETECTOR_HEALTHS } from '../contract/plugins.ts'
 import { type Metric, MetricList } from './metric.ts'
 
 const list = new MetricList()
@@ -159,6 +160,13 @@ export const PIPELINE_SECONDS = list.counter(
   'millrace_pipeline_operator_seconds_total',
   'Time that shards spent in a pipeline: samples into slices, slices into windows, detectors, results and alerts handed on.',
   { scope: 'pipeline', label: 'operator', values: ['aggregate', 'window', 'detect', 'emit'] },
+)
+
+/** Absent until the first round over a shard's rows is through (workers/health-rounds.ts). */
+export const DETECTOR_SERIES = list.gauge(
+  'millrace_detector_series',
+  'Groups that a detector watches, by how it does for them: ok; warming, it cannot judge yet; starved, too few values of late; saturated, alarming most of the time; blind, it could not alarm whatever came.',
+  { scope: 'detector', label: 'health', values: DETECTOR_HEALTHS },
 )
 
 // ---- committer ----------------------------------------------------------------------------------------------------

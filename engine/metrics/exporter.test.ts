@@ -22,6 +22,7 @@ const names = {
   topics: () => ['metrics'],
   pipelines: () => ['checkout-latency', 'disk'],
   sinks: () => [{ pipeline: 'disk', sink: 'file' }],
+  detectors: () => [{ pipeline: 'disk', detector: 'free-ewma' }],
 }
 
 function node(overrides: Partial<ExporterOptions> = {}) {

@@ -20,6 +20,7 @@ export interface RowNames {
   topics(): readonly string[]
   pipelines(): readonly string[]
   sinks(): readonly { readonly pipeline: string; readonly sink: string }[]
+  detectors(): readonly { readonly pipeline: string; readonly detector: string }[]
 }
 
 export interface ExporterOptions {
@@ -204,6 +205,7 @@ function labelNamesOf(metric: Metric): string[] {
     topic: ['topic'],
     pipeline: ['pipeline'],
     sink: ['pipeline', 'sink'],
+    detector: ['pipeline', 'detector'],
   }
   return metric.label === null ? names[metric.scope] : [...names[metric.scope], metric.label]
 }
@@ -228,6 +230,8 @@ function rowsOf(metric: Metric, { blocks, names }: ExporterOptions): Row[] {
       )
     case 'sink':
       return named(names.sinks(), { pipeline: OTHER, sink: OTHER })
+    case 'detector':
+      return named(names.detectors(), { pipeline: OTHER, detector: OTHER })
   }
 
   function named(labels: readonly LabelSet[], other: LabelSet): Row[] {

@@ -10,7 +10,7 @@ import { assert } from '../util/assert.ts'
 import { HISTOGRAM_CELLS } from './histogram.ts'
 
 /** What the rows of a metric stand for. `thread`: one cell a block, labelled with the thread's name. */
-export type Scope = 'node' | 'thread' | 'topic' | 'pipeline' | 'sink'
+export type Scope = 'node' | 'thread' | 'topic' | 'pipeline' | 'sink' | 'detector'
 
 /** Rows kept apart a scope; the last one takes everything beyond and is labelled OTHER. */
 export const ROWS_MAX: Readonly<Record<Scope, number>> = {
@@ -19,6 +19,7 @@ export const ROWS_MAX: Readonly<Record<Scope, number>> = {
   topic: 33,
   pipeline: 65,
   sink: 129,
+  detector: 129,
 }
 export const OTHER = 'other'
 

@@ -21,7 +21,6 @@ import {
   type OwnerStatus,
   type Page,
   type PartitionStatus,
-  type PipelineState,
   type PipelineStatus,
   QUERY_ROWS_MAX,
   type Queries,
@@ -45,7 +44,7 @@ export const ALERTS_MAX = 10_000
 
 /** What only the running process knows. */
 export interface LiveNode {
-  pipeline(name: string): { readonly state: PipelineState; readonly problem: string | null }
+  pipeline(name: string): Pick<PipelineStatus, 'state' | 'problem' | 'detectors'>
   watermarkMs(pipelineId: number, partition: number): number | null
   status(): Promise<NodeStatus>
 }

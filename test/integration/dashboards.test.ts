@@ -164,6 +164,18 @@ const CASES: readonly RuleCase[] = [
     summary: 'Sink webhook of cpu: the target refused 1 records for good.',
   },
   {
+    alert: 'MillraceDetectorUnfit',
+    given: {
+      [`millrace_detector_series{${CPU},detector="mean-ewma",health="ok"}`]: '90x120',
+      [`millrace_detector_series{${CPU},detector="mean-ewma",health="saturated"}`]: '4x30 10x90',
+      [`millrace_detector_series{${CPU},detector="mean-ewma",health="blind"}`]: '0x120',
+    },
+    quietAt: '59m',
+    firesAt: '65m',
+    labels: { pipeline: 'cpu', detector: 'mean-ewma', health: 'saturated' },
+    summary: 'Detector mean-ewma of cpu is saturated for 10% of its series.',
+  },
+  {
     alert: 'MillraceCheckpointOld',
     given: {
       [`millrace_checkpoint_timestamp_seconds{${CPU}}`]: '0x40',

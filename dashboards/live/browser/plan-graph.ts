@@ -136,7 +136,11 @@ export class PlanGraphs {
     ])
     for (const id of drawn.boxes.keys()) {
       if (id.startsWith('detect ')) {
-        rate.set(id, `${perSecond(rates.results)} judged`)
+        const detector = pipeline.detectors.find(({ name }) => id === `detect ${name}`)
+        const health = detector?.series ? healthText(detector.series) : null
+        rate.set(id, health ?? `${perSecond(rates.results)} judged`)
+        const isUnfit = detector?.series && detector.series.blind + detector.series.saturated > 0
+        setClass(drawn.boxes.get(id)!, `box detect${isUnfit ? ' unfit' : ''}`)
         time.set(
           id,
           rates.detect === null ? '' : `${ofCore(rates.detect)}${detectors(drawn) > 1 ? ', all' : ''}`,
@@ -163,6 +167,16 @@ export class PlanGraphs {
 
 function detectors({ boxes }: Drawn): number {
   return [...boxes.keys()].filter((id) => id.startsWith('detect ')).length
+}
+
+/** What is worth a word of the series that a detector watches, worst first; null: it does its work for all. */
+function healthText(series: Readonly<Record<string, number>>): string | null {
+  const all = Object.values(series).reduce((total, n) => total + n, 0)
+  for (const health of ['blind', 'saturated', 'starved', 'warming']) {
+    const n = series[health] ?? 0
+    if (n > 0) return `${count(n)} of ${count(all)} ${health}`
+  }
+  return null
 }
 
 function flowOf(carries: 'samples' | 'kept' | 'results', rates: PipelineRates): number {

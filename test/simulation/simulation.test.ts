@@ -12,7 +12,8 @@ import { Simulation, type SimulationReport, simulate } from './simulation.ts'
 const FIXED_RUNS = 20
 const FRESH_RUNS = 20
 /** Each mutant is found by one of these, most by the first. */
-const MUTANT_SEEDS_MAX = 120
+/** The rarest shows in one seed of two hundred, and which they are changes with every change of the state's layout. */
+const MUTANT_SEEDS_MAX = 1_200
 
 async function run(seed: number): Promise<SimulationReport> {
   try {
@@ -85,6 +86,6 @@ describe('a simulated node that is broken on purpose is found out', () => {
         return
       }
       expect.fail(`no seed up to ${MUTANT_SEEDS_MAX} shows it`)
-    }, 120_000)
+    }, 300_000)
   }
 })

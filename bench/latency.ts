@@ -8,8 +8,9 @@
  *   nothing is left out (no coordinated omission), and what the generator costs counts against the node.
  * - **One ordered stream.** Disorder and lateness are 0: each scrape of the 1,000 series closes what lies before it, in
  *   every partition. Requests are pipelined over one connection, since an overtaken one would be late.
- * - **The rate** is found first, in the same run on the same node, which warms both: the same requests, as fast as they
- *   are taken with a bounded number unanswered, until all of them are in committed results.
+ * - **The rate** is found first, in the same run on the same node, which warms both, and open loop as well: the highest at
+ *   which evenly spaced requests are answered as fast as they are due (lib/rate-search.ts). As fast as they are taken with
+ *   some unanswered would say too much: requests that wait together share transactions, evenly spaced ones do not.
  * - **A result counts as committed** when the committer has its transaction on the disk and has published the position;
  *   a thread beside the node sleeps until then (lib/commit-watch.ts). Which request closed a window follows from
  *   the window's end, and which commit held its result from the entry's cause in the log: both are read afterwards.
@@ -31,8 +32,8 @@ import { type RunningNode, startNode } from '../workers/node.ts'
 import type { BenchModule, Figure } from './lib/bench.ts'
 import { type CommitTrace, CommitWatch } from './lib/commit-watch.ts'
 import type { LineBodyOptions } from './lib/line-body.ts'
-import { median } from './lib/measure.ts'
 import type { OpenLoad, OpenLoadReport } from './lib/open-load.ts'
+import { sustainedRate } from './lib/rate-search.ts'
 import { openScratch } from './lib/scratch.ts'
 
 const SERIES = 1_000
@@ -43,6 +44,7 @@ const STEP_MS = 50
 const EVERY_MS = 1_000
 const COMMIT_MS = 10
 const RATE_SHARE = 0.8
+/** Of the first look only, from which the search starts. */
 const UNANSWERED_MAX = 64
 const SETTLE_POLL_MS = 10
 /** Histogram in whole microseconds, up to a minute. */
@@ -73,7 +75,9 @@ export interface Size {
   readonly linesPerBody: number
   readonly warmBodies: number
   readonly saturateBodies: number
-  readonly saturateRounds: number
+  /** Of the search for the rate. */
+  readonly trials: number
+  readonly trialSeconds: number
   readonly scheduleSeconds: number
 }
 
@@ -98,21 +102,11 @@ export const bench: BenchModule = {
 
 /** A scrape a request, and ten: the larger fills the machine with fewer requests. */
 function sizes(smoke: boolean): readonly Size[] {
-  const size = (
-    linesPerBody: number,
-    warm: number,
-    saturate: number,
-    rounds: number,
-    seconds: number,
-  ): Size => ({
-    linesPerBody,
-    warmBodies: warm,
-    saturateBodies: saturate,
-    saturateRounds: rounds,
-    scheduleSeconds: seconds,
-  })
-  if (smoke) return [size(1_000, 200, 400, 1, 1)]
-  return [size(1_000, 3_000, 4_000, 3, 60), size(10_000, 400, 500, 3, 60)]
+  const size = (linesPerBody: number, warmBodies: number, saturateBodies: number): Size => {
+    return { linesPerBody, warmBodies, saturateBodies, trials: 8, trialSeconds: 5, scheduleSeconds: 60 }
+  }
+  if (smoke) return [{ ...size(1_000, 200, 400), trials: 2, trialSeconds: 0.5, scheduleSeconds: 1 }]
+  return [size(1_000, 3_000, 4_000), size(10_000, 400, 500)]
 }
 
 /** One size, whole: the rate, the schedule, the figures. */
@@ -175,7 +169,7 @@ async function runNode(dir: string, size: Size): Promise<Round> {
   })
   const loader = fork(fileURLToPath(new URL('./lib/open-load.js', import.meta.url)), [], { execArgv: [] })
   try {
-    const { linesPerBody, warmBodies, saturateBodies, saturateRounds, scheduleSeconds } = size
+    const { linesPerBody, warmBodies, saturateBodies, trials, trialSeconds, scheduleSeconds } = size
     const requests: LineBodyOptions = {
       port: Number(new URL(node.address).port),
       path: '/write?precision=ms',
@@ -190,15 +184,19 @@ async function runNode(dir: string, size: Size): Promise<Round> {
     await load(loader, { ...saturate, firstBody: body, bodies: warmBodies })
     body += warmBodies
     await settled(node, body * linesPerBody)
-    const rates: number[] = []
-    for (let i = 0; i < saturateRounds; i++) {
-      const startMs = performance.now()
-      await load(loader, { ...saturate, firstBody: body, bodies: saturateBodies })
-      body += saturateBodies
+    const startMs = performance.now()
+    await load(loader, { ...saturate, firstBody: body, bodies: saturateBodies })
+    body += saturateBodies
+    await settled(node, body * linesPerBody)
+    const together = (saturateBodies * linesPerBody) / ((performance.now() - startMs) / 1_000)
+    const sustained = await sustainedRate(together, trials, async (rate) => {
+      const everyMs = (linesPerBody / rate) * 1_000
+      const bodies = Math.round((trialSeconds * 1_000) / everyMs)
+      const tried = await load(loader, { ...saturate, kind: 'schedule', firstBody: body, bodies, everyMs })
+      body += bodies
       await settled(node, body * linesPerBody)
-      rates.push((saturateBodies * linesPerBody) / ((performance.now() - startMs) / 1_000))
-    }
-    const sustained = median(rates)
+      return tried.lastAnswerMs - (tried.firstDueMs + (bodies - 1) * everyMs)
+    })
     const everyMs = (linesPerBody / (sustained * RATE_SHARE)) * 1_000
     const bodies = Math.round((scheduleSeconds * 1_000) / everyMs)
     assert(board !== null, 'a node has a board')

@@ -8,11 +8,11 @@ import { crc32 } from 'node:zlib'
 import { defineCommand } from 'citty'
 import { type Fault, MillraceError } from '../engine/contract/errors.ts'
 import { POINT_ALLOWED, type ReplayPoint, readReplayPoint } from '../engine/pipeline/replay-range.ts'
-import type { ReplayReport } from '../workers/replay.ts'
+import type { ReplayProgress, ReplayReport } from '../workers/replay.ts'
 import { someSettingFlags } from './arguments.ts'
 import { loadConfig } from './load-config.ts'
 import { loadPipelines } from './load-pipeline.ts'
-import { countText, rateText, secondsText, showProgress } from './progress.ts'
+import { countText, progressText, rateText, secondsText, showLine } from './progress.ts'
 import { type Command, EXIT_OK, EXIT_SIGNALLED, EXIT_USAGE, type Shell, shellOf } from './shell.ts'
 
 const THREADS_MAX = 64
@@ -82,9 +82,11 @@ async function runReplay(
   const into = args['dry-run'] === true ? null : resolve(shell.cwd, named)
   const stopping = new AbortController()
   void shell.stopped.then(() => stopping.abort())
-  const state = { bytesRead: 0, bytesTotal: 0, samples: 0 }
   const startedMs = shell.clock.monotonicMs()
-  const progress = showProgress(shell, state)
+  const state: { progress: ReplayProgress | null; roundMs: number } = { progress: null, roundMs: startedMs }
+  const progress = showLine(shell, () =>
+    state.progress === null ? '' : roundText(state.progress, shell.clock.monotonicMs() - state.roundMs),
+  )
   let report: ReplayReport | null
   try {
     const { replay } = await import('../workers/replay.ts')
@@ -97,10 +99,9 @@ async function runReplay(
       threads,
       withDeadLetters: args['with-dead-letters'] === true,
       signal: stopping.signal,
-      onProgress(done, total, samples) {
-        state.bytesRead = done
-        state.bytesTotal = total
-        state.samples = samples
+      onProgress(told) {
+        if (told.round !== state.progress?.round) state.roundMs = shell.clock.monotonicMs()
+        state.progress = told
       },
     })
   } finally {
@@ -116,6 +117,21 @@ async function runReplay(
     shell.out(`${JSON.stringify(summary, null, 2)}\n`)
   } else shell.err(replayText(report, seconds, args['with-dead-letters'] === true))
   return EXIT_OK
+}
+
+/** `1 of 2: 43% · …`; the second round has groups to merge, whose samples were counted in the first. */
+export function roundText(
+  { round, rounds, done, total, samples }: ReplayProgress,
+  elapsedMs: number,
+): string {
+  if (round === 'reading') {
+    const text = progressText({ bytesRead: done, bytesTotal: total, samples }, elapsedMs)
+    return rounds === 1 ? text : `1 of 2: ${text}`
+  }
+  const share = total === 0 ? 1 : Math.min(1, done / total)
+  const left =
+    share > 0 && share < 1 ? ` · ${secondsText(((elapsedMs / share) * (1 - share)) / 1_000)} left` : ''
+  return `2 of 2, merging groups: ${Math.floor(share * 100)}% · ${countText(done)} entries${left}`
 }
 
 interface Read {

@@ -11,7 +11,7 @@ import { pipelineVerifier, unknownDetectors } from '../engine/pipeline/verify-pi
 import { storeAt } from '../engine/store/place.ts'
 import type { PipelineRecord } from '../engine/store/state-contract.ts'
 import { type Finding, type VerifyReport, verifyStore } from '../engine/store/verify/verify.ts'
-import { loadedRegistry, loadPlugins } from '../workers/plugins.ts'
+import { loadPlugins, registry as registryOfPlugins } from '../workers/plugins.ts'
 import { someSettingFlags } from './arguments.ts'
 import { loadConfig } from './load-config.ts'
 import { loadPipelines } from './load-pipeline.ts'
@@ -141,7 +141,7 @@ async function registryWith(files: readonly string[], shell: Shell, config: Node
   const registry = await shell.registry()
   if (files.length === 0) return registry
   await loadPlugins(await loadPipelines(files, shell.cwd, registry, config))
-  return loadedRegistry()
+  return registryOfPlugins
 }
 
 /** What is not looked at is said. */

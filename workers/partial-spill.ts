@@ -7,7 +7,7 @@
  *     NAME.index    f64 position in NAME.sent, by number of the entry
  *     NAME.groups   group keys in order of their ids: i32 length, bytes
  */
-import { closeSync, existsSync, openSync, readFileSync, readSync, writeSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readFileSync, readSync, statSync, writeSync } from 'node:fs'
 import type { EntrySink } from '../engine/contract/entries.ts'
 import { MillraceError } from '../engine/contract/errors.ts'
 import { ENTRY_BYTES_MAX } from '../engine/pipeline/entry-writer.ts'
@@ -157,6 +157,11 @@ export class SpillReader {
     this.groupKeys = readGroups(`${path}.groups`)
     this.#sent = openIfThere(`${path}.sent`)
     this.#index = openIfThere(`${path}.index`)
+  }
+
+  /** How many entries were written there, and flushed. */
+  static entriesOf(path: string): number {
+    return (statSync(`${path}.index`, { throwIfNoEntry: false })?.size ?? 0) / POSITION_BYTES
   }
 
   /** The next entry in order; null: that was the last. */

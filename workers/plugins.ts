@@ -11,11 +11,6 @@ import { loadDefault } from './load-module.ts'
 
 export let registry: Registry = builtIn
 
-/** The same, for a caller that has a `registry` of its own in scope. */
-export function loadedRegistry(): Registry {
-  return registry
-}
-
 /** PIPELINE_CHANGED: a module no longer defines what it did when the node started. */
 export async function loadPlugins(plans: readonly PipelinePlan[]): Promise<void> {
   const wanted = plans.filter((plan) => ownKinds(plan).size > 0)

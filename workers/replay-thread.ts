@@ -76,7 +76,7 @@ export function partFile(partsDir: string, plan: number, stream: number, feed: n
   return join(partsDir, `${plan}-${stream}.${FEEDS[feed]}`)
 }
 
-function spillFile({ spillDir }: ReplayWiring, plan: number, partition: number): string {
+export function spillFile({ spillDir }: ReplayWiring, plan: number, partition: number): string {
   assert(spillDir !== null, 'there is a place for what partitions send', plan)
   return join(spillDir, `${plan}-${partition}`)
 }

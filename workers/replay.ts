@@ -37,6 +37,7 @@ import { storeAt } from '../engine/store/place.ts'
 import { openStateReader, STATE_FOLDER } from '../engine/store/state-store.ts'
 import { topicMismatch } from '../engine/store/topic-mismatch.ts'
 import { assert } from '../engine/util/assert.ts'
+import { SpillReader } from './partial-spill.ts'
 import { ThreadPool } from './pool.ts'
 import { createReplayBoard, nextRound, ReplayBoard, type ReplayTotals } from './replay-board.ts'
 import {
@@ -46,6 +47,7 @@ import {
   partFile,
   type ReplayJob,
   type ReplayWiring,
+  spillFile,
 } from './replay-thread.ts'
 
 const POLL_MS = 50
@@ -61,8 +63,18 @@ export interface ReplayOptions {
   /** Take the records that the live run skipped as dead letters; otherwise they are passed over as it did. */
   readonly withDeadLetters?: boolean
   readonly signal: AbortSignal
-  /** Offsets done and wanted in all, samples taken. */
-  readonly onProgress?: (done: number, total: number, samples: number) => void
+  readonly onProgress?: (progress: ReplayProgress) => void
+}
+
+/** Of one round: offsets of the log while its partitions are `reading`, then entries that owners take, `merging`. */
+export interface ReplayProgress {
+  readonly round: 'reading' | 'merging'
+  /** Rounds that this replay has. */
+  readonly rounds: 1 | 2
+  readonly done: number
+  readonly total: number
+  /** Samples of the log taken so far. */
+  readonly samples: number
 }
 
 export interface ReplayedPipeline extends ReplayTotals {
@@ -105,9 +117,19 @@ export async function replay(options: ReplayOptions): Promise<ReplayReport | nul
     spillDir,
   }
   try {
-    await runThreads(wiring, jobs, options)
-    const merging = { ...wiring, jobs: owners, board: nextRound(wiring.board) }
-    if (owners.length > 0 && !signal.aborted) await runThreads(merging, jobs, options)
+    const rounds = owners.length === 0 ? 1 : 2
+    await runThreads(wiring, options, (board) => {
+      const [done, total, samples] = progressOf(jobs, board)
+      return { round: 'reading', rounds, done, total, samples }
+    })
+    if (owners.length > 0 && !signal.aborted) {
+      const merging = { ...wiring, jobs: owners, board: nextRound(wiring.board) }
+      const total = owners.reduce((sum, job) => sum + sentTo(job, wiring), 0)
+      await runThreads(merging, options, (board) => {
+        const done = owners.reduce((sum, { firstRow }) => sum + board.position(firstRow), 0)
+        return { round: 'merging', rounds, done, total, samples: progressOf(jobs, board)[2] }
+      })
+    }
     if (signal.aborted) return null
     const report = reportOf(topics, wiring, owners, letters)
     if (into === null || partial === null || partsDir === null) return { into: null, files: [], ...report }
@@ -256,11 +278,20 @@ function rowsOf(jobs: readonly ReplayJob[]): number {
   return jobs.reduce((sum, job) => sum + (job.what === 'partition' ? job.plans : job.buckets).length, 0)
 }
 
-/** One round of jobs. Progress is that of the partitions. */
+/** Entries that the owners of a job will take: each takes all that the plan's partitions have sent. */
+function sentTo({ plan }: OwnersJob, wiring: ReplayWiring): number {
+  let entries = 0
+  for (let partition = 0; partition < wiring.plans[plan]!.topic.partitions; partition++) {
+    entries += SpillReader.entriesOf(spillFile(wiring, plan, partition))
+  }
+  return entries
+}
+
+/** One round of jobs. */
 async function runThreads(
   wiring: ReplayWiring,
-  partitions: readonly PartitionJob[],
   options: ReplayOptions,
+  progress: (board: ReplayBoard) => ReplayProgress,
 ): Promise<void> {
   const board = new ReplayBoard(wiring.board)
   const threads = Math.max(1, Math.min(options.threads, wiring.jobs.length))
@@ -278,7 +309,7 @@ async function runThreads(
   })
   const stop = (): void => board.stop()
   options.signal.addEventListener('abort', stop)
-  const tell = (): void => options.onProgress?.(...progressOf(partitions, board))
+  const tell = (): void => options.onProgress?.(progress(board))
   const poll = setInterval(tell, POLL_MS)
   try {
     for (let thread = 0; thread < threads; thread++) pool.start(`replay-${thread}`, 'replay', wiring)

@@ -2,11 +2,13 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
+import type { PipelinePlan } from '../../engine/contract/plan.ts'
 import type { PipelineStatus } from '../../engine/contract/queries.ts'
 import { ownerStream, partialStream, resultStreams } from '../../engine/contract/streams.ts'
 import { openStateReader } from '../../engine/store/state-store.ts'
 import { Prng } from '../../engine/util/prng.ts'
-import { json, launch, results, scratch, start, until, write, writePipeline } from './process.ts'
+import type { ReplayProgress } from '../../workers/replay.ts'
+import { json, launch, ROOT, results, scratch, start, until, write, writePipeline } from './process.ts'
 
 const SEED = Number(process.env.MILLRACE_SEED ?? 20_250_301)
 const START_MS = 1_700_000_000_000
@@ -93,6 +95,32 @@ async function replayed(flags: readonly string[], dir: string): Promise<ReplaySu
   return JSON.parse(run.text().slice(run.text().indexOf('{'))) as ReplaySummary
 }
 
+/** What a dry run says of itself: each round goes from nothing to all of it. */
+async function progressOf(dir: string, plan: PipelinePlan, threads: number): Promise<ReplayProgress[]> {
+  const { replay } = (await import(
+    join(ROOT, 'dist/workers/replay.js')
+  )) as typeof import('../../workers/replay.ts')
+  const told: ReplayProgress[] = []
+  await replay({
+    dir,
+    plans: [plan],
+    from: { point: 'beginning' },
+    to: { point: 'end' },
+    into: null,
+    threads,
+    signal: new AbortController().signal,
+    onProgress: (progress) => told.push(progress),
+  })
+  for (const round of ['reading', 'merging']) {
+    const steps = told.filter((step) => step.round === round)
+    const last = steps.at(-1)!
+    expect(last.total).toBeGreaterThan(0)
+    expect(last.done).toBe(last.total)
+    expect(steps.map(({ done }) => done)).toEqual(steps.map(({ done }) => done).toSorted((a, b) => a - b))
+  }
+  return told
+}
+
 async function statusOf(url: string): Promise<PipelineStatus> {
   const { rows } = await json<{ rows: PipelineStatus[] }>(`${url}/api/v1/pipelines`)
   return rows.find(({ name }) => name === 'load')!
@@ -132,6 +160,10 @@ test('1, 2 and 4 shards, and a node killed again and again: the same bytes', {
     const report = await replayed(['--data', data, '--into', into, '--threads', shards], dir)
     expect(report.samples).toBe(BODIES * SCRAPES * HOSTS)
     expect(report.pipelines[0]).toMatchObject({ results: rows, ...status.ledger })
+    expect((await progressOf(data, plan, Number(shards))).at(-1)).toMatchObject({
+      round: 'merging',
+      rounds: 2,
+    })
     expect(await node.kill('SIGTERM')).toBe(0)
     for (const name of ['results.ndjson', 'alerts.ndjson']) {
       const there = streams(join(dir, name))

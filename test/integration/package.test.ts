@@ -5,7 +5,7 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join, relative, resolve } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { json, ROOT, results, scratch, start, until } from './process.ts'
 
@@ -69,6 +69,26 @@ test('it holds what runs, and neither tests nor benchmarks', () => {
   expect(
     paths.filter((path) => /dist\/(test|bench)\/|\.tsbuildinfo|(?<!starter\/pipeline)\.test\./.test(path)),
   ).toEqual([])
+})
+
+test('every link of its README and of its pages leads to something that is in it', () => {
+  const listed = JSON.parse(npm(['pack', '--dry-run', '--json'], ROOT)) as { files: { path: string }[] }[]
+  const packed = new Set(listed[0]!.files.map(({ path }) => path))
+  const pages = [...packed].filter((path) => path.endsWith('.md'))
+  expect(pages.length).toBeGreaterThan(20)
+  const lost: string[] = []
+  for (const page of pages) {
+    for (const [, target] of readFileSync(join(ROOT, page), 'utf8').matchAll(
+      /\]\(([^)\s#]+)(?:#[^)]*)?\)/g,
+    )) {
+      if (/^[a-z]+:/.test(target!)) continue
+      const path = relative(ROOT, resolve(ROOT, dirname(page), target!))
+      if (!packed.has(path) && ![...packed].some((file) => file.startsWith(`${path}/`))) {
+        lost.push(`${page}: ${target}`)
+      }
+    }
+  }
+  expect(lost).toEqual([])
 })
 
 describe.each(NODES)('on %s', (node) => {

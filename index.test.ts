@@ -33,6 +33,8 @@ describe('the public API', () => {
       'ndjsonFile',
       'not',
       'option',
+      'pca',
+      'peers',
       'pipeline',
       'rangeBreach',
       'rate',
@@ -51,7 +53,7 @@ describe('the public API', () => {
   test('every plug-in of the registry can be written in a pipeline', () => {
     const { pipeline, topic, tumbling, sliding } = millrace
     const { count, last, max, mean, min, rate, standardDeviation, sum } = millrace
-    const { auto, ewma, rangeBreach, silence, threshold, ndjsonFile, stdout, webhook } = millrace
+    const { auto, ewma, pca, peers, rangeBreach, silence, threshold, ndjsonFile, stdout, webhook } = millrace
     const aggregates = {
       a: count(),
       b: last(),
@@ -62,18 +64,23 @@ describe('the public API', () => {
       g: standardDeviation(),
       h: sum(),
     }
+    // Peers by series lie in one partition.
     const all = pipeline('all')
-      .from(topic('metrics'))
+      .from(topic('metrics', { partitions: 1 }))
       .window(sliding({ size: '1m', every: '10s' }), aggregates)
       .detect('a', ewma())
       .detect('d', auto())
       .detect('b', rangeBreach())
+      .detect(['a', 'b'], pca())
+      .detect('a', peers())
       .detect('c', threshold({ above: 1 }))
       .detect(silence())
       .to(ndjsonFile({ path: 'results.ndjson' }), { of: 'results' })
       .to(stdout())
       .to(webhook({ url: 'http://127.0.0.1:9999/' }))
-    const other = pipeline('other').from(topic('metrics')).window(tumbling('1m'), { n: count() })
+    const other = pipeline('other')
+      .from(topic('metrics', { partitions: 1 }))
+      .window(tumbling('1m'), { n: count() })
     const { plans, faults } = compilePipelines([all, other], registry, '')
     expect(faults.map(describeFault)).toEqual([])
     const kinds = (parts: readonly { readonly kind: string }[]) => parts.map((part) => part.kind).sort()

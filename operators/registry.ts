@@ -25,6 +25,8 @@ import { standardDeviationPlugin } from './aggregates/standard-deviation.ts'
 import { sumPlugin } from './aggregates/sum.ts'
 import { autoPlugin } from './detectors/auto.ts'
 import { ewmaPlugin } from './detectors/ewma.ts'
+import { pcaPlugin } from './detectors/pca.ts'
+import { peersPlugin } from './detectors/peers.ts'
 import { rangeBreachPlugin } from './detectors/range-breach.ts'
 import { silencePlugin } from './detectors/silence.ts'
 import { thresholdPlugin } from './detectors/threshold.ts'
@@ -53,6 +55,8 @@ export const registry: Registry = {
     detector(ewmaPlugin),
     detector(rangeBreachPlugin),
     detector(silencePlugin),
+    detector(pcaPlugin),
+    detector(peersPlugin),
   ]),
   sinks: byKind([sink(ndjsonFilePlugin), sink(stdoutPlugin), sink(webhookPlugin)]),
 }

@@ -298,6 +298,17 @@ export function url(...protocols: readonly string[]): OptionType<string, string>
   return { text: 'URL', allowed, unit: '', schema: schema as v.GenericSchema<unknown, string> }
 }
 
+/** Names of labels. */
+export function labelList(): OptionType<readonly string[], readonly string[]> {
+  const schema = v.array(v.string('holds something that is not a label'), 'is not a list of labels')
+  return {
+    text: 'list of labels',
+    allowed: 'a list such as ["cluster"]',
+    unit: '',
+    schema: schema as v.GenericSchema<unknown, readonly string[]>,
+  }
+}
+
 /** Text by name, for headers and constant labels. */
 export function texts(): OptionType<Readonly<Record<string, string>>, Readonly<Record<string, string>>> {
   const schema = v.record(

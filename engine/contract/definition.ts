@@ -3,6 +3,8 @@
  * own installed copy of the package speaks the same language as the engine that runs it. Making one never throws and
  * never judges; `compilePlan` (engine/pipeline/plan.ts) does.
  */
+import type { DetectorSubject } from './plugins.ts'
+
 export const DEFINITION: unique symbol = Symbol.for('millrace.definition') as never
 
 export interface Branded<D> {
@@ -23,7 +25,7 @@ export interface ChoiceDefinition<W extends 'window' | 'aggregate' | 'sink'> {
   readonly options: unknown
 }
 
-export interface DetectorDefinition<S extends 'value' | 'silence' = 'value' | 'silence'> {
+export interface DetectorDefinition<S extends DetectorSubject = DetectorSubject> {
   readonly what: 'detector'
   readonly kind: string
   readonly subject: S
@@ -49,7 +51,8 @@ export interface PipelineDefinition {
   readonly idle: unknown
   readonly windows: readonly { readonly window: unknown; readonly aggregates: unknown }[]
   readonly detectors: readonly {
-    readonly column: string | null
+    /** Several: judged together. Null: whether samples come. */
+    readonly column: string | readonly string[] | null
     readonly detector: unknown
     readonly name: unknown
     readonly hold: unknown
@@ -70,7 +73,9 @@ export type Topic = Branded<TopicDefinition>
 export type Window = Branded<ChoiceDefinition<'window'>>
 export type Aggregate = Branded<ChoiceDefinition<'aggregate'>>
 export type SinkChoice = Branded<ChoiceDefinition<'sink'>>
-export type ValueDetector = Branded<DetectorDefinition<'value'>>
+/** Of one column, by itself or against other groups. */
+export type ValueDetector = Branded<DetectorDefinition<'value'>> | Branded<DetectorDefinition<'peers'>>
+export type VectorDetectorChoice = Branded<DetectorDefinition<'vector'>>
 export type SilenceDetectorChoice = Branded<DetectorDefinition<'silence'>>
 
 /** The definition of that sort behind a value, or null for anything else. */

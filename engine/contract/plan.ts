@@ -29,6 +29,8 @@ export interface PipelinePlan {
 export interface ExchangePlan {
   /** Owners: a group belongs to the bucket that its key's hash names. Fixed, so that state needs no migration. */
   readonly buckets: number
+  /** Group labels that choose the bucket, so that peers have one owner; left out: the whole group key. */
+  readonly by?: readonly string[]
 }
 
 export interface TopicSpec {
@@ -67,8 +69,10 @@ export interface DetectorPlan {
   /** Unique in the pipeline. */
   readonly name: string
   readonly kind: string
-  /** The aggregate judged; null for silence. */
+  /** The aggregate judged; null for silence. Of several, their names with "+" between, which no aggregate is called. */
   readonly column: string | null
+  /** Of a detector that judges several aggregates together: their names. */
+  readonly columns?: readonly string[]
   readonly options: unknown
   readonly holdMs: number
   /** Of a detector that the pipeline's own module defines: a new version makes the state of the old one void. */

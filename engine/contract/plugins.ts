@@ -153,7 +153,13 @@ export interface Verdict {
   surprise?: number
   /** Which of a detector's views fired, as its own bits; for `reason`. */
   views?: number
+  /** How much each column has to do with the score, in their order; for `reason`. The detector's own scratch. */
+  parts?: Float64Array
+  /** How many other groups the value was held against; for `reason`. */
+  peers?: number
 }
+
+export type DetectorSubject = 'value' | 'silence' | 'vector' | 'peers'
 
 /**
  * How a detector does for one series. `warming`: it cannot judge yet; `starved`: too few values of late; `saturated`:
@@ -163,8 +169,11 @@ export const DETECTOR_HEALTHS = ['ok', 'warming', 'starved', 'saturated', 'blind
 export type DetectorHealth = (typeof DETECTOR_HEALTHS)[number]
 
 export interface Detector {
-  /** `value` judges an aggregate of each window; `silence` judges log time since a group's last sample. */
-  readonly subject: 'value' | 'silence'
+  /**
+   * `value` judges an aggregate of each window; `vector` several aggregates of it together; `peers` one aggregate against
+   * those of other groups in the same window; `silence` judges log time since a group's last sample.
+   */
+  readonly subject: DetectorSubject
   /** Cells a group; zero-filled at first. */
   readonly width: number
   /** Score first: writes the verdict and changes no cell. */
@@ -189,14 +198,36 @@ export interface SilenceDetector extends Detector {
   arrived(cells: Float64Array, at: number, gapMs: number): void
 }
 
+/** A vector detector judges at most so many columns: its cells may grow with their square. */
+export const VECTOR_COLUMNS_MAX = 16
+
+/** A detector with subject `vector` makes one number of a window's columns; that is the value judged. */
+export interface VectorDetector extends Detector {
+  readonly subject: 'vector'
+  /** The columns, in their order: filled in before `statistic`, `score` and `learn`. Scratch, never state. */
+  readonly values: Float64Array
+  /** The value of `values`, from a group's cells; NaN where a column is: then nothing is judged. Changes no cell. */
+  statistic(cells: Float64Array, at: number, timeMs: number): number
+}
+
+/** A detector with subject `peers` sees all values of a window whose groups share the labels that its plug-in names. */
+export interface PeersDetector extends Detector {
+  readonly subject: 'peers'
+  /** The window's finite values of one set of peers, ascending, the judged one among them. Scratch, never state. */
+  peers: Float64Array
+}
+
 export interface DetectorPlugin<O = unknown> {
   readonly kind: string
   readonly summary: string
   /** Source (paper, specification section), cost a sample, cells a group. */
   readonly source: string
-  readonly subject: 'value' | 'silence'
+  readonly subject: DetectorSubject
   readonly options: OptionSpec<O>
-  create(options: O): Detector
+  /** `columns`: names of what a vector detector judges, at most VECTOR_COLUMNS_MAX; of one column for others. */
+  create(options: O, columns?: readonly string[]): Detector
+  /** Of a detector with subject `peers`: groups with equal values of these labels are peers; empty: all are. */
+  peersBy?(options: O): readonly string[]
 }
 
 /** A detector that a pipeline's own module defines. */

@@ -13,6 +13,7 @@ import {
   type SinkChoice,
   type Topic,
   type ValueDetector,
+  type VectorDetectorChoice,
   type Window,
 } from '../contract/definition.ts'
 import type { SinkFeed } from '../contract/plugins.ts'
@@ -97,16 +98,24 @@ export class Pipeline<Columns extends string = never> implements Branded<Pipelin
   /** Judges an aggregate of every window, or (`silence`) whether samples come at all.
    *
    *     .detect('latency', ewma({ threshold: 6, history: '1h' }), { hold: '30s' })
+   *     .detect(['cpu', 'memory', 'io'], pca())
+   *     .detect('cpu', peers({ by: ['cluster'] }))
    *     .detect(silence({ after: '1m' }))
    */
   detect(column: Columns, detector: ValueDetector, options?: DetectOptions): Pipeline<Columns>
+  detect(
+    columns: readonly Columns[],
+    detector: VectorDetectorChoice,
+    options?: DetectOptions,
+  ): Pipeline<Columns>
   detect(detector: SilenceDetectorChoice, options?: DetectOptions): Pipeline<Columns>
   detect(
-    first: Columns | SilenceDetectorChoice,
-    second?: ValueDetector | DetectOptions,
+    first: Columns | readonly Columns[] | SilenceDetectorChoice,
+    second?: ValueDetector | VectorDetectorChoice | DetectOptions,
     third?: DetectOptions,
   ): Pipeline<Columns> {
-    const column = typeof first === 'string' ? first : null
+    const column =
+      typeof first === 'string' || Array.isArray(first) ? (first as Columns | readonly Columns[]) : null
     const detector = column === null ? first : second
     const options = (column === null ? (second as DetectOptions | undefined) : third) ?? {}
     const judged = { column, detector, name: options.name, hold: options.hold }

@@ -103,6 +103,11 @@ export class DetectionStage {
     this.watch.ensureRows(rows)
   }
 
+  /** Where the row's cells begin: the detector's own come first. */
+  cellsAt(row: number): number {
+    return row * this.#stride
+  }
+
   /** Judges one value of a row, at the window's end. NaN is skipped. The verdict is valid until the next call. */
   judge(row: number, timeMs: number, value: number): Verdict {
     const verdict = this.#verdict

@@ -28,6 +28,13 @@ export function fireWindow(parts: WindowParts, startMs: number, endMs: number, c
   const beganMs = nowMs()
   let detectMs = 0
   let emitMs = 0
+  if (judges.comparesPeers) {
+    // Whoever is held against others waits until all of them are seen: a table holds a part of the window only.
+    firing.begin(startMs, router.order())
+    judges.beginPeers()
+    while (firing.next(router.groupIds.data)) judges.collectPeers(firing, firing.rows)
+    judges.settlePeers()
+  }
   firing.begin(startMs, router.order())
   while (firing.next(router.groupIds.data)) {
     const filledMs = nowMs()

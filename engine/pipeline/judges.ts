@@ -5,20 +5,31 @@
 import type { Alert } from '../contract/alert.ts'
 import { SCORE_COLUMNS } from '../contract/entries.ts'
 import type { DetectorPlan, PipelinePlan } from '../contract/plan.ts'
-import type { DetectorPlugin, Registry } from '../contract/plugins.ts'
+import type {
+  Detector,
+  DetectorPlugin,
+  PeersDetector,
+  Registry,
+  VectorDetector,
+} from '../contract/plugins.ts'
 import { Cells } from '../state/cells.ts'
 import { assert } from '../util/assert.ts'
 import { type AlertTransition, DetectionStage } from './detection.ts'
 import type { EntryWriter, ResultTable } from './entry-writer.ts'
 import { HealthScan } from './health-scan.ts'
+import { PeerValues, peersOf } from './peers.ts'
 import type { Router } from './routing.ts'
 
 interface Judge {
   readonly plan: DetectorPlan
   readonly stage: DetectionStage
   readonly cells: Cells
-  /** Index of the aggregate judged; -1: silence. */
+  /** Index of the aggregate judged; -1: silence, or several. */
   readonly column: number
+  /** Of a detector that judges several aggregates together, with their indices. */
+  readonly vector: { readonly detector: VectorDetector; readonly columns: readonly number[] } | null
+  /** Of a detector that holds groups against each other, with their values. */
+  readonly peers: { readonly detector: PeersDetector; readonly values: PeerValues } | null
   readonly queue: QueuedTransition[]
 }
 
@@ -67,15 +78,18 @@ export class Judges {
     for (const detectorPlan of plan.detectors) {
       const plugin = registry.detectors.get(detectorPlan.kind) as DetectorPlugin | undefined
       assert(plugin !== undefined, 'a compiled plan names detectors of the registry', detectorPlan.kind)
-      const detector = plugin.create(detectorPlan.options)
+      const detector = plugin.create(detectorPlan.options, columnsOf(detectorPlan))
       const cells = new Cells(`detector ${detectorPlan.name}`)
-      const column = plan.aggregates.findIndex(({ name }) => name === detectorPlan.column)
+      const indices = columnsOf(detectorPlan).map((column) =>
+        plan.aggregates.findIndex(({ name }) => name === column),
+      )
+      const isSilence = detector.subject === 'silence'
       assert(
-        (detector.subject === 'silence') === column < 0,
-        'a value detector judges an aggregate',
+        isSilence ? indices.length === 0 : indices.length > 0 && !indices.includes(-1),
+        'a detector judges aggregates, or silence',
         detectorPlan.name,
       )
-      const queue = column < 0 ? this.#silenceQueue : []
+      const queue = isSilence ? this.#silenceQueue : []
       const stage = new DetectionStage({
         plan: detectorPlan,
         detector,
@@ -86,8 +100,15 @@ export class Judges {
         everyMs: plan.window.everyMs,
       })
       stages.push(stage)
-      const judges = column < 0 ? this.#silences : this.#values
-      judges.push({ plan: detectorPlan, stage, cells, column, queue })
+      const judges = isSilence ? this.#silences : this.#values
+      const vector = isVector(detector) ? { detector, columns: indices } : null
+      const [peersPlan] = peersOf([detectorPlan], registry)
+      const peers =
+        isPeers(detector) && peersPlan !== undefined
+          ? { detector, values: new PeerValues(peersPlan.by, (row) => this.#router.keyOfRow(row)) }
+          : null
+      const column = vector === null ? (indices[0] ?? -1) : -1
+      judges.push({ plan: detectorPlan, stage, cells, column, vector, peers, queue })
       regions.push(cells)
     }
     this.regions = [...regions, ...stages.map(({ watch }) => watch.cells)]
@@ -130,10 +151,19 @@ export class Judges {
   judge(table: ResultTable, rows: Int32Array, endMs: number): void {
     const { cells, capacity, rowCount } = table
     let scoreAt = (table.columnCount - this.scoreColumns) * capacity
-    for (const { stage, column } of this.#values) {
+    for (const { stage, column, vector, peers, cells: state } of this.#values) {
       const valueAt = column * capacity
       for (let j = 0; j < rowCount; j++) {
-        const verdict = stage.judge(rows[j]!, endMs, cells[valueAt + j]!)
+        const row = rows[j]!
+        let value: number
+        if (vector === null) value = cells[valueAt + j]!
+        else {
+          const { detector, columns } = vector
+          for (let c = 0; c < columns.length; c++) detector.values[c] = cells[columns[c]! * capacity + j]!
+          value = detector.statistic(state.data, stage.cellsAt(row), endMs)
+        }
+        if (peers !== null) peers.detector.peers = peers.values.of(row)
+        const verdict = stage.judge(row, endMs, value)
         cells[scoreAt + j] = verdict.score
         cells[scoreAt + capacity + j] = verdict.expected
         cells[scoreAt + 2 * capacity + j] = verdict.lower
@@ -141,6 +171,23 @@ export class Judges {
       }
       scoreAt += SCORE_COLUMNS * capacity
     }
+  }
+
+  /** Some detector holds groups against each other: all of a window is to be collected before any of it is judged. */
+  get comparesPeers(): boolean {
+    return this.#values.some(({ peers }) => peers !== null)
+  }
+
+  beginPeers(): void {
+    for (const { peers } of this.#values) peers?.values.begin()
+  }
+
+  collectPeers(table: ResultTable, rows: Int32Array): void {
+    for (const { peers, column } of this.#values) peers?.values.collect(table, rows, column)
+  }
+
+  settlePeers(): void {
+    for (const { peers } of this.#values) peers?.values.settle()
   }
 
   /** A sample of a row arrived at this log time. */
@@ -201,6 +248,18 @@ export class Judges {
       reason: transition.reason,
     }
   }
+}
+
+function columnsOf({ column, columns }: DetectorPlan): readonly string[] {
+  return columns ?? (column === null ? [] : [column])
+}
+
+function isVector(detector: Detector): detector is VectorDetector {
+  return detector.subject === 'vector'
+}
+
+function isPeers(detector: Detector): detector is PeersDetector {
+  return detector.subject === 'peers'
 }
 
 function finiteOrNull(value: number | null): number | null {

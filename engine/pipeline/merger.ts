@@ -45,6 +45,7 @@ import type { HealthScan } from './health-scan.ts'
 import { Inlet, logMsOf } from './inlet.ts'
 import { Judges } from './judges.ts'
 import { type Part, Parts } from './parts.ts'
+import { ownerKey } from './peers.ts'
 import { Router } from './routing.ts'
 import { type RowLayout, rowLayout } from './row-layout.ts'
 import { Slices, type SlicesState } from './slices.ts'
@@ -483,7 +484,8 @@ export class Merger {
     const known = inlet.routes[groupId]!
     if (known !== ROUTE_UNKNOWN) return known
     const buckets = this.#plan.exchange!.buckets
-    const isOwn = bucketOf(this.#source.groupKey(partition, groupId), buckets) === this.#bucket
+    const key = ownerKey(this.#plan, this.#source.groupKey(partition, groupId))
+    const isOwn = bucketOf(key, buckets) === this.#bucket
     const route = isOwn ? ROUTE_OWN : ROUTE_FOREIGN
     inlet.routes[groupId] = route
     return route
@@ -621,7 +623,7 @@ export class Merger {
   }
 }
 
-/** Which owner a group belongs to: by key bytes, as partitions are chosen, so that it is the same for ever. */
+/** Which owner a group belongs to: by key bytes (peers.ts says of which key), as partitions are chosen, so that it is the same for ever. */
 export function bucketOf(key: Uint8Array, buckets: number): number {
   return (mix32(fnv1a(key, 0, key.length)) >>> 0) % buckets
 }

@@ -18,8 +18,10 @@ import type {
 } from '../contract/plan.ts'
 import type { OptionSpec, Registry } from '../contract/plugins.ts'
 import { exchangeFaults, exchangeFor, isCovered } from './coverage.ts'
+import { judgedOf, subjectFault, unknownColumns } from './judged-columns.ts'
 import { compileMatcher, LABEL_REMEDY, labelOf, labelProblem } from './matchers.ts'
 import { ownDetector } from './own-detectors.ts'
+import { peersFaults, peersOf, sharedBy } from './peers.ts'
 
 export const DISORDER_DEFAULT = '5s'
 export const IDLE_DEFAULT = '15s'
@@ -64,10 +66,16 @@ export class PlanCompiler {
     const { window, aggregates } = this.#window()
     const detectors = this.#detectors(aggregates)
     const sinks = this.#sinks(detectors.length > 0)
-    const isSpread = topic !== null && groupBy !== null && !isCovered(topic, where, groupBy)
+    const peers = peersOf(detectors, this.#registry)
+    this.#faults.push(...peersFaults(peers, topic, where, groupBy, this.#root))
+    const isWhole = (labels: readonly string[] | null): boolean =>
+      topic === null || isCovered(topic, where, labels)
+    const isSpread =
+      topic !== null && groupBy !== null && ![groupBy, ...peers.map(({ by }) => by)].every(isWhole)
+    const by = peers.length === 0 ? groupBy : sharedBy(peers)
     if (isSpread) {
       const place = `${this.#root}.window`
-      this.#faults.push(...exchangeFaults(topic, groupBy, aggregates ?? [], this.#registry, place))
+      this.#faults.push(...exchangeFaults(topic, by ?? groupBy, aggregates ?? [], this.#registry, place))
     }
     return {
       plan: 1,
@@ -81,7 +89,9 @@ export class PlanCompiler {
       aggregates: aggregates ?? [],
       detectors,
       sinks,
-      ...(isSpread ? { exchange: exchangeFor(topic) } : {}),
+      ...(isSpread
+        ? { exchange: { ...exchangeFor(topic), ...(peers.length === 0 ? {} : { by: sharedBy(peers) }) } }
+        : {}),
     }
   }
 
@@ -223,21 +233,24 @@ export class PlanCompiler {
     this.#bounded(written.length, 'detect')
     const columns = aggregates?.map((aggregate) => aggregate.name) ?? []
     const names = new Set<string>()
-    return written.map(({ column, detector, name: given, hold }, i) => {
+    return written.map(({ column: judges, detector, name: given, hold }, i) => {
+      const judged = judgedOf(judges)
+      const { column } = judged
       const definition = definitionOf(detector, 'detector')
-      const name = given ?? [column, definition?.kind ?? i].filter((part) => part !== null).join('-')
+      const named = judged.columns ?? [column]
+      const name = given ?? [...named, definition?.kind ?? i].filter((part) => part !== null).join('-')
       const path = `detect(${String(name)})`
       this.#unique(name, names, path, '.detect(…, { name: "…" })')
       const plan = {
         name: String(name),
         kind: definition?.kind ?? '',
         column,
+        ...(judged.columns === null ? {} : { columns: judged.columns }),
         options: null as unknown,
         holdMs: this.#duration(HOLD, hold ?? 0, `${path}.hold`),
       }
-      if (column !== null && aggregates !== null && !columns.includes(column)) {
-        this.#fault(path, column, 'is not an aggregate of the window', knownRemedy(column, columns))
-      }
+      const known = aggregates === null ? null : columns
+      this.#faults.push(...unknownColumns(judged, known, `${this.#root}.${path}`))
       if (definition === null) {
         this.#fault(path, detector, 'is not a detector', 'Write one such as .detect("latency", ewma()).')
         return plan
@@ -257,22 +270,8 @@ export class PlanCompiler {
         )
         return plan
       }
-      if (plugin.subject === 'value' && column === null) {
-        this.#fault(
-          path,
-          definition.kind,
-          'judges a column, and none is named',
-          `Write .detect("${columns[0] ?? 'column'}", ${definition.kind}(…)).`,
-        )
-      }
-      if (plugin.subject === 'silence' && column !== null) {
-        this.#fault(
-          path,
-          column,
-          `${definition.kind} judges whether samples come, not a column`,
-          `Write .detect(${definition.kind}(…)).`,
-        )
-      }
+      const wrong = subjectFault(plugin.subject, definition.kind, judged, columns, `${this.#root}.${path}`)
+      if (wrong !== null) this.#faults.push(wrong)
       const options = this.#options(plugin.options, definition.options, path)
       return own === null ? { ...plan, options } : { ...plan, options, version: own.version }
     })

@@ -50,8 +50,9 @@ const boundPlugin: DetectorPlugin<OptionsOf<typeof boundOptions>> = {
 }
 
 const quietPlugin: DetectorPlugin<OptionsOf<typeof afterOptions>> = {
-  ...boundPlugin,
   kind: 'quiet',
+  summary: '',
+  source: '',
   subject: 'silence',
   options: afterOptions,
   create: unused,

@@ -10,7 +10,9 @@ import {
   DETECTOR_HEALTHS,
   type Detector,
   type DetectorPlugin,
+  type PeersDetector,
   type SilenceDetector,
+  type VectorDetector,
   type Verdict,
 } from '../../engine/contract/plugins.ts'
 import { newVerdict, parsed } from './judge-series.ts'
@@ -21,6 +23,8 @@ export interface DetectorSuite<O> {
   readonly options: readonly unknown[]
   /** For a detector that judges only after so many values: ordinary ones before every series. */
   readonly lead?: number
+  /** Of a vector detector: what it judges. Each column is made of the series' value, with a noise of its own. */
+  readonly columns?: readonly string[]
 }
 
 interface Point {
@@ -32,12 +36,12 @@ const SENTINEL = 12_345.678
 /** Row starts, so that nothing depends on where a row lies. */
 const AT = 3
 
-export function describeDetector<O>({ plugin, options, lead = 0 }: DetectorSuite<O>): void {
+export function describeDetector<O>({ plugin, options, lead = 0, columns }: DetectorSuite<O>): void {
   describe(`${plugin.kind} keeps the contract of detectors`, () => {
     test('says what it is, where it comes from and what it costs', () => {
       expect(plugin.kind).toMatch(/^[a-z]+(-[a-z]+)*$/)
       expect(plugin.summary.length).toBeGreaterThan(10)
-      expect(plugin.source).toMatch(/cells a group/)
+      expect(plugin.source).toMatch(/cells? a group/)
     })
 
     test('refuses an option it does not know', () => {
@@ -57,13 +61,15 @@ export function describeDetector<O>({ plugin, options, lead = 0 }: DetectorSuite
     describe.each(options.map((written) => ({ written, name: JSON.stringify(written) })))(
       'with $name',
       ({ written }) => {
-        const make = (): Detector => plugin.create(parsed(plugin, written))
+        const make = (): Detector => plugin.create(parsed(plugin, written), columns)
 
         test('is of the subject it declares, and says how many cells it has', () => {
           const detector = make()
           expect(detector.subject).toBe(plugin.subject)
           expect(Number.isInteger(detector.width)).toBe(true)
-          expect(plugin.source).toContain(`${detector.width} cells a group`)
+          // Cells of a vector detector are a matter of its columns: its own test knows how many.
+          if (plugin.subject !== 'vector')
+            expect(plugin.source).toMatch(new RegExp(`\\b${detector.width} cells? a group`))
         })
 
         test('a copy of the cells, at any cut and in any row, goes on with the same verdicts', () => {
@@ -168,8 +174,36 @@ function step(detector: Detector, cells: Float64Array, at: number, point: Point,
     ;(detector as SilenceDetector).arrived(cells, at, gapMs)
     return
   }
-  detector.score(cells, at, point.timeMs, point.value, verdict)
-  detector.learn(cells, at, point.timeMs, point.value, verdict)
+  const value = present(detector, cells, at, point)
+  detector.score(cells, at, point.timeMs, value, verdict)
+  detector.learn(cells, at, point.timeMs, value, verdict)
+}
+
+/** Hands the point over as the engine would, with columns or peers around it; returns the value judged. */
+function present(detector: Detector, cells: Float64Array, at: number, { timeMs, value }: Point): number {
+  const noise = (i: number): number => ((timeMs * (i + 1) * 7_919) % 997) / 997
+  if (isVector(detector)) {
+    // One column apart from the others in every tenth value.
+    const apart = timeMs % 10 === 0 ? 50 : 0
+    detector.values.forEach((_, j) => {
+      detector.values[j] = value * (j % 2 === 0 ? 1 : -2) + noise(j) + (j === 0 ? apart : 0)
+    })
+    return detector.statistic(cells, at, timeMs)
+  }
+  if (isPeers(detector)) {
+    const others = Array.from({ length: 5 + (timeMs % 2) }, (_, i) => value + 3 * noise(i) - (i % 3))
+    if (timeMs % 5 === 0) others.fill(timeMs % 1_000)
+    detector.peers = new Float64Array([value, ...others].filter(Number.isFinite)).sort()
+  }
+  return value
+}
+
+function isVector(detector: Detector): detector is VectorDetector {
+  return detector.subject === 'vector'
+}
+
+function isPeers(detector: Detector): detector is PeersDetector {
+  return detector.subject === 'peers'
 }
 
 function holdsStateInCells(make: () => Detector, points: readonly Point[]): void {
@@ -194,7 +228,7 @@ function touchesOnlyItsRow(detector: Detector, points: readonly Point[]): void {
   const verdict = newVerdict()
   for (const point of points) {
     const before = cells.slice()
-    detector.score(cells, AT, point.timeMs, point.value, newVerdict())
+    detector.score(cells, AT, point.timeMs, present(detector, cells, AT, point), newVerdict())
     if (!sameCells(cells, before)) expect(cells).toEqual(before)
     step(detector, cells, AT, point, verdict)
     const untouched = cells.every((cell, i) => (i >= AT && i < AT + detector.width) || cell === SENTINEL)
@@ -242,7 +276,8 @@ function givesReasons(detector: Detector, points: readonly Point[]): void {
   for (const point of points) {
     step(detector, cells, 0, point, verdict)
     if (Number.isNaN(verdict.score)) continue
-    const value = detector.subject === 'silence' ? Math.abs(point.value) * 1_000 : point.value
+    const value =
+      detector.subject === 'silence' ? Math.abs(point.value) * 1_000 : present(detector, cells, 0, point)
     const reason = detector.reason('latency', value, verdict)
     if (reason.length <= 10 || /NaN|undefined|Infinity|null/.test(reason)) expect(reason).toBe('readable')
   }

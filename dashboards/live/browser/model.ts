@@ -66,11 +66,13 @@ export function viewPlan(plan: PipelinePlan): PlanView {
 /** Everything a series can be looked at by: what is judged first, then the other aggregates. */
 export function lensesOf({ plan, scored }: PlanView): Lens[] {
   const valueAt = (column: string): number => 1 + plan.aggregates.findIndex(({ name }) => name === column)
-  const judged = scored.map(({ name, column, scoreAt }) => {
+  // What is judged of several columns together is none of them: its band belongs on no column's chart.
+  const ofOne = scored.filter(({ column }) => plan.aggregates.some(({ name }) => name === column))
+  const judged = ofOne.map(({ name, column, scoreAt }) => {
     return { column, valueAt: valueAt(column), detector: name, scoreAt }
   })
   const others = plan.aggregates
-    .filter(({ name }) => !scored.some(({ column }) => column === name))
+    .filter(({ name }) => !ofOne.some(({ column }) => column === name))
     .map(({ name }) => ({ column: name, valueAt: valueAt(name), detector: null, scoreAt: -1 }))
   return [...judged, ...others]
 }

@@ -41,6 +41,13 @@ export type {
 } from './engine/contract/plugins.ts'
 export type { Labels } from './engine/contract/samples.ts'
 // Pipelines
+export type {
+  AlertOptions,
+  AlertOverride,
+  MinDeviation,
+  MuteTime,
+  SeverityOption,
+} from './engine/pipeline/alert-options.ts'
 export {
   type DetectOptions,
   type LabelCondition,

@@ -25,6 +25,7 @@ const alert = (id: string): Alert => ({
   lower: null,
   upper: 0.95,
   direction: 'up',
+  severity: 'warning',
   reason: 'mean 1 is above 0.95',
 })
 

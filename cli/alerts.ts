@@ -116,7 +116,12 @@ async function runList(args: Readonly<Record<string, unknown>>, shell: Shell): P
 export function alertLine(alert: Alert, paint: Colours): string {
   const at = `${new Date(alert.atMs).toISOString().slice(0, 19).replace('T', ' ')}Z`
   const where = `${alert.pipeline}/${alert.detector} ${seriesText(alert.group)}`
-  return `${alertColour(paint, alert.state)(alert.state.padEnd(8))}  ${paint.dim(at)}  ${where}: ${alert.reason}`
+  const marks = [
+    ...(alert.severity === 'critical' ? ['critical'] : []),
+    ...(alert.flapping ? ['flapping'] : []),
+  ]
+  const marked = marks.length === 0 ? '' : `${paint.red(marks.join(', '))}  `
+  return `${alertColour(paint, alert.state)(alert.state.padEnd(8))}  ${paint.dim(at)}  ${marked}${where}: ${alert.reason}`
 }
 
 export function alertColour(paint: Colours, state: AlertState): (text: string) => string {
@@ -246,6 +251,7 @@ function testRecord(plan: PipelinePlan, nowMs: number) {
     lower: null,
     upper: null,
     direction: 'up' as const,
+    severity: 'info' as const,
     reason: 'a test by `millrace alerts test`: nothing is wrong, and nothing will resolve it',
   }
   return { id, partition: 0, seq: 0, row: 0, body }

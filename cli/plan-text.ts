@@ -1,6 +1,6 @@
 /** A plan as a person reads it: what `millrace check` prints. Pure. */
 import { durationText } from '../engine/config/options.ts'
-import type { LabelMatcher, PipelinePlan } from '../engine/contract/plan.ts'
+import type { AlertPlan, LabelMatcher, PipelinePlan } from '../engine/contract/plan.ts'
 import { NAME_LABEL } from '../engine/contract/samples.ts'
 
 export function planText(plan: PipelinePlan): string {
@@ -20,9 +20,9 @@ export function planText(plan: PipelinePlan): string {
       'column',
       `${name} = ${kind}${optionsText(options)}`,
     ]),
-    ...plan.detectors.map(({ name, kind, column, options, holdMs }): [string, string] => [
+    ...plan.detectors.map(({ name, kind, column, options, holdMs, alert }): [string, string] => [
       'detect',
-      `${name}: ${kind} of ${column ?? 'arrivals'}${optionsText(options)}${holdMs > 0 ? `, hold ${durationText(holdMs)}` : ''}`,
+      `${name}: ${kind} of ${column ?? 'arrivals'}${optionsText(options)}${holdMs > 0 ? `, hold ${durationText(holdMs)}` : ''}${alertWords(alert)}`,
     ]),
     ...plan.sinks.map(({ name, kind, options, feed }): [string, string] => [
       'to',
@@ -35,6 +35,30 @@ export function planText(plan: PipelinePlan): string {
     return `  ${(repeated ? '' : head).padEnd(width)}  ${text}`
   })
   return [plan.name, ...lines, ''].join('\n')
+}
+
+function alertWords(alert: AlertPlan = {}): string {
+  const { atLeast, clearBelow, keepFiringMs, refractoryMs, minDeviation, severity, flapping } = alert
+  const words: string[] = []
+  if (atLeast !== undefined) words.push(`${atLeast.anomalous} of ${atLeast.of}`)
+  if (minDeviation !== undefined) {
+    words.push(
+      `off by at least ${minDeviation.absolute} and ${Math.round(minDeviation.relative * 1_000) / 10}%`,
+    )
+  }
+  if (clearBelow !== undefined) words.push(`ends at ${clearBelow}`)
+  if (keepFiringMs !== undefined) words.push(`quiet for ${durationText(keepFiringMs)}`)
+  if (refractoryMs !== undefined) words.push(`rests ${durationText(refractoryMs)}`)
+  if (flapping !== undefined) words.push(`flaps at ${flapping.times} in ${durationText(flapping.withinMs)}`)
+  if (alert.inhibitedBy !== undefined) words.push(`not while ${alert.inhibitedBy} fires`)
+  if (alert.muteTimes !== undefined) words.push(countOf(alert.muteTimes, 'mute time'))
+  if (alert.overrides !== undefined) words.push(countOf(alert.overrides, 'override'))
+  if (severity !== undefined) words.push(severity.map((step) => step.severity).join(' to '))
+  return words.map((word) => `, ${word}`).join('')
+}
+
+function countOf({ length }: readonly unknown[], what: string): string {
+  return `${length} ${what}${length === 1 ? '' : 's'}`
 }
 
 function groupText({ groupBy }: PipelinePlan): string {

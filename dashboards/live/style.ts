@@ -64,6 +64,8 @@ h1 { display: flex; align-items: center; gap: .5rem; font-size: 1.05rem; font-we
 }
 .pill::before { content: ""; width: .55em; height: .55em; border-radius: 50%; background: currentColor; }
 .pill.good { color: var(--good); }
+.mark { border: 1px solid currentColor; border-radius: 4px; padding: 0 .4em; font-size: .75rem; color: var(--quiet); }
+.mark.critical { color: var(--bad); font-weight: 600; }
 .pill.pending { color: var(--warn); }
 .pill.firing { color: var(--bad); }
 .pill.resolved { color: var(--good); }

@@ -56,6 +56,7 @@ export interface PipelineDefinition {
     readonly detector: unknown
     readonly name: unknown
     readonly hold: unknown
+    readonly alert: unknown
   }[]
   readonly sinks: readonly { readonly sink: unknown; readonly of: unknown; readonly name: unknown }[]
 }

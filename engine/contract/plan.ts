@@ -75,8 +75,61 @@ export interface DetectorPlan {
   readonly columns?: readonly string[]
   readonly options: unknown
   readonly holdMs: number
+  /** When anomalies become an alert, beyond `holdMs`; left out where nothing of it was asked for. */
+  readonly alert?: AlertPlan
   /** Of a detector that the pipeline's own module defines: a new version makes the state of the old one void. */
   readonly version?: number
+}
+
+export const SEVERITIES = ['info', 'warning', 'critical'] as const
+export type Severity = (typeof SEVERITIES)[number]
+
+/** The life cycle of a detector's alerts. What is left out costs neither cells nor time. */
+export interface AlertPlan {
+  /** An alert begins when so many `of` the last values were anomalous, the newest among them; it stays while as many are. */
+  readonly atLeast?: { readonly anomalous: number; readonly of: number }
+  /** An alert may end at a score of at most this, in place of the detector's own hysteresis. */
+  readonly clearBelow?: number
+  /** It ends when it could have for so long. */
+  readonly keepFiringMs?: number
+  /** No other begins for so long after its end, but one with a score of at least `reArm`. */
+  readonly refractoryMs?: number
+  readonly reArm?: number
+  /** Nothing is anomalous that is nearer to the expected value than this, and than this share of it. */
+  readonly minDeviation?: { readonly absolute: number; readonly relative: number }
+  /** By score from which it holds, ascending; the first holds from the beginning. */
+  readonly severity?: readonly { readonly from: number; readonly severity: Severity }[]
+  /** No alert begins in them. */
+  readonly muteTimes?: readonly MuteTimePlan[]
+  /** Name of another detector: while its alert of the same group fires, none begins here. */
+  readonly inhibitedBy?: string
+  /** The alert that fires as the `times`-th within `withinMs` stays until it could have ended for as long. */
+  readonly flapping?: { readonly times: number; readonly withinMs: number }
+  /** The first that fits a group's labels holds. */
+  readonly overrides?: readonly AlertOverridePlan[]
+}
+
+/** A span of event time, or one of every week: both in terms that need no clock. */
+export type MuteTimePlan =
+  | { readonly fromMs: number; readonly toMs: number }
+  | {
+      /** 0: Sunday. */
+      readonly days: readonly number[]
+      /** Minutes of the day, `to` excluded; a span over midnight belongs to the day on which it begins. */
+      readonly fromMinute: number
+      readonly toMinute: number
+      /** IANA name. */
+      readonly timeZone: string
+    }
+
+export interface AlertOverridePlan {
+  readonly where: readonly LabelMatcher[]
+  /** No alert of these groups begins. */
+  readonly mute?: true
+  /** The band is so many times as wide. */
+  readonly scale?: number
+  readonly minDeviation?: { readonly absolute: number; readonly relative: number }
+  readonly severity?: AlertPlan['severity']
 }
 
 export interface SinkPlan {

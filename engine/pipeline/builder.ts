@@ -17,6 +17,7 @@ import {
   type Window,
 } from '../contract/definition.ts'
 import type { SinkFeed } from '../contract/plugins.ts'
+import type { AlertOptions } from './alert-options.ts'
 
 export type LabelValue = string | readonly string[] | RegExp
 export type LabelCondition = LabelValue | Branded<NotDefinition>
@@ -28,7 +29,7 @@ export interface TopicOptions {
   readonly partitionBy?: readonly string[]
 }
 
-export interface DetectOptions {
+export interface DetectOptions extends AlertOptions {
   /** Unique in the pipeline; default `column-kind`, or the kind for silence. */
   readonly name?: string
   /** How long the condition must last before the alert fires; default: not at all. */
@@ -118,7 +119,8 @@ export class Pipeline<Columns extends string = never> implements Branded<Pipelin
       typeof first === 'string' || Array.isArray(first) ? (first as Columns | readonly Columns[]) : null
     const detector = column === null ? first : second
     const options = (column === null ? (second as DetectOptions | undefined) : third) ?? {}
-    const judged = { column, detector, name: options.name, hold: options.hold }
+    const { name, hold, ...alert } = options
+    const judged = { column, detector, name, hold, alert }
     return this.#with({ detectors: [...this[DEFINITION].detectors, judged] })
   }
 

@@ -158,6 +158,8 @@ describe('the life cycle of an alert', () => {
           lower: -1,
           upper: 1,
           direction: 'up',
+          severity: 'warning',
+          isFlapping: false,
           reason: 'latency 4 4',
         },
       ],

@@ -5,14 +5,17 @@
  *     ok ──score > 1──▶ pending ──held for `hold`──▶ firing ──cleared──▶ ok (emits resolved)
  *                          └──────score <= 1───────▶ ok (emits resolved)
  *
- * Every edge emits one transition; with `hold` 0 there is no pending. Time is event time for value detectors and log
+ * Every edge emits one transition; with `hold` 0 there is no pending. A plan may ask for more before an edge is taken
+ * (alert-policy.ts); an alert that becomes more severe fires once more, under its own identity. Time is event time for value detectors and log
  * time for silence; it is handed in, never read. Called by the chain (judges.ts), in the order of the log.
  */
 import type { AlertState } from '../contract/alert.ts'
-import type { DetectorPlan } from '../contract/plan.ts'
+import type { DetectorPlan, Severity } from '../contract/plan.ts'
 import type { Detector, DetectorHealth, SilenceDetector, Verdict } from '../contract/plugins.ts'
+import type { Labels } from '../contract/samples.ts'
 import type { Cells } from '../state/cells.ts'
 import { assert } from '../util/assert.ts'
+import { AlertPolicy, SEVERITY_DEFAULT } from './alert-policy.ts'
 import { DetectorWatch } from './detector-watch.ts'
 
 export interface AlertTransition {
@@ -27,6 +30,9 @@ export interface AlertTransition {
   readonly lower: number
   readonly upper: number
   readonly direction: 'up' | 'down'
+  readonly severity: Severity
+  /** It has begun and ended so often of late that it stays. */
+  readonly isFlapping: boolean
   readonly reason: string
 }
 
@@ -38,6 +44,10 @@ export interface DetectionStageOptions {
   readonly emit: (row: number, transition: AlertTransition) => void
   /** How often a row may be expected to have a value; left out, a pause says nothing of the detector's health. */
   readonly everyMs?: number
+  /** Of a row's group; for plans with overrides. */
+  readonly labelsOf?: (row: number) => Labels
+  /** The stage that the plan names as inhibiting this one. */
+  readonly inhibitor?: DetectionStage | undefined
 }
 
 // Cells of the alert, after the detector's own.
@@ -67,6 +77,10 @@ export class DetectionStage {
   readonly #holdMs: number
   readonly #subject: string
   readonly #width: number
+  /** Null: an alert begins and ends at the edge. */
+  readonly #policy: AlertPolicy | null
+  /** From the alert's first cell to the policy's. */
+  readonly #policyOffset: number
   readonly #stride: number
   readonly #verdict: Verdict = {
     score: NaN,
@@ -76,6 +90,8 @@ export class DetectionStage {
     cleared: false,
     direction: 1,
   }
+  /** The verdict as it is told, where the policy changes it: the detector learns from its own. */
+  readonly #told: Verdict = { ...this.#verdict }
   #rows = 0
   /** NaN: not worked out yet, since the cells may have been restored behind the stage's back. */
   #deadlineMs = NaN
@@ -91,7 +107,12 @@ export class DetectionStage {
     this.#width = detector.width
     const everyMs = this.#silence === null ? (options.everyMs ?? Infinity) : Infinity
     this.watch = new DetectorWatch(`watch of ${plan.name}`, everyMs)
-    this.#stride = detector.width + (this.#silence === null ? ALERT_CELLS : SILENCE_CELLS)
+    const { labelsOf = () => ({}), inhibitor } = options
+    const isInhibited = (row: number): boolean => inhibitor?.isFiring(row) ?? false
+    this.#policy =
+      plan.alert === undefined ? null : new AlertPolicy({ plan: plan.alert, labelsOf, isInhibited })
+    this.#policyOffset = this.#silence === null ? ALERT_CELLS : SILENCE_CELLS
+    this.#stride = detector.width + this.#policyOffset + (this.#policy?.width ?? 0)
     assert(this.#stride <= ROW_CELLS_MAX, 'a row of a detector is bounded', plan.name, this.#stride)
   }
 
@@ -117,10 +138,22 @@ export class DetectionStage {
     const at = row * this.#stride
     this.#mark(at)
     this.#detector.score(data, at, timeMs, value, verdict)
-    if (!Number.isNaN(verdict.score)) this.#step(row, at + this.#width, timeMs, value)
+    const policy = this.#policy
+    const told = policy?.adjusts === true ? this.#adjusted(policy, row, value) : verdict
+    if (!Number.isNaN(verdict.score)) {
+      const alertAt = at + this.#width
+      if (policy === null) this.#step(row, alertAt, timeMs, value)
+      else this.#stepBy(policy, row, alertAt, timeMs, value, told)
+    }
     this.#detector.learn(data, at, timeMs, value, verdict)
     this.watch.heard(row, timeMs, !Number.isNaN(verdict.score), data[at + this.#width + STATE] === FIRING)
-    return verdict
+    return told
+  }
+
+  #adjusted(policy: AlertPolicy, row: number, value: number): Verdict {
+    const told = Object.assign(this.#told, this.#verdict)
+    policy.adjust(row, value, told)
+    return told
   }
 
   /** How the detector does for a row, as of an event time (log time for silence). Changes nothing; O(1). */
@@ -131,44 +164,105 @@ export class DetectionStage {
   /** Moves the alert of a row on, given a score. */
   #step(row: number, alertAt: number, timeMs: number, value: number): void {
     const { data } = this.#cells
+    const verdict = this.#verdict
     const state = data[alertAt + STATE]!
-    const anomalous = this.#verdict.score > 1
+    const anomalous = verdict.score > 1
     if (state === OK) {
-      if (anomalous) this.#begin(row, alertAt, timeMs, timeMs, value)
+      if (anomalous) this.#begin(row, alertAt, timeMs, timeMs, value, verdict)
     } else if (state === PENDING) {
-      if (!anomalous) this.#end(row, alertAt, timeMs, value)
-      else if (timeMs >= data[alertAt + DUE_MS]!) this.#fire(row, alertAt, timeMs, value)
-    } else if (this.#verdict.cleared && !anomalous) this.#end(row, alertAt, timeMs, value)
+      if (!anomalous) this.#end(row, alertAt, timeMs, value, verdict)
+      else if (timeMs >= data[alertAt + DUE_MS]!) this.#fire(row, alertAt, timeMs, value, verdict)
+    } else if (verdict.cleared && !anomalous) this.#end(row, alertAt, timeMs, value, verdict)
   }
 
-  #begin(row: number, alertAt: number, sinceMs: number, atMs: number, value: number): void {
+  /** The same edges, where the plan asks for more. */
+  #stepBy(
+    policy: AlertPolicy,
+    row: number,
+    alertAt: number,
+    timeMs: number,
+    value: number,
+    verdict: Verdict,
+  ): void {
     const { data } = this.#cells
-    data[alertAt + SINCE_MS] = sinceMs
-    data[alertAt + DUE_MS] = sinceMs + this.#holdMs
-    if (atMs >= sinceMs + this.#holdMs) this.#fire(row, alertAt, atMs, value)
-    else {
-      data[alertAt + STATE] = PENDING
-      this.#transition(row, 'pending', sinceMs, atMs, value)
+    const at = alertAt + this.#policyOffset
+    const { score } = verdict
+    const isEnough = policy.enough(data, at, score > 1)
+    const state = data[alertAt + STATE]!
+    if (state === OK) {
+      if (isEnough && !policy.bars(data, at, row, timeMs, score)) {
+        policy.escalates(data, at, row, score)
+        this.#begin(row, alertAt, timeMs, timeMs, value, verdict)
+      }
+    } else if (state === PENDING) {
+      if (!policy.persists(data, at, score > 1)) this.#end(row, alertAt, timeMs, value, verdict)
+      else {
+        policy.escalates(data, at, row, score)
+        if (timeMs >= data[alertAt + DUE_MS]!) this.#fire(row, alertAt, timeMs, value, verdict)
+      }
+    } else if (policy.mayEnd(data, at, timeMs, verdict)) this.#end(row, alertAt, timeMs, value, verdict)
+    else if (policy.escalates(data, at, row, score)) {
+      this.#transition(row, 'firing', data[alertAt + SINCE_MS]!, timeMs, value, verdict)
     }
   }
 
-  #fire(row: number, alertAt: number, atMs: number, value: number): void {
+  /** The alert of a row fires. */
+  isFiring(row: number): boolean {
+    return row < this.#rows && this.#cells.data[row * this.#stride + this.#width + STATE] === FIRING
+  }
+
+  #begin(row: number, alertAt: number, sinceMs: number, atMs: number, value: number, verdict: Verdict): void {
+    const { data } = this.#cells
+    data[alertAt + SINCE_MS] = sinceMs
+    data[alertAt + DUE_MS] = sinceMs + this.#holdMs
+    if (atMs >= sinceMs + this.#holdMs) this.#fire(row, alertAt, atMs, value, verdict)
+    else {
+      data[alertAt + STATE] = PENDING
+      this.#transition(row, 'pending', sinceMs, atMs, value, verdict)
+    }
+  }
+
+  #fire(row: number, alertAt: number, atMs: number, value: number, verdict: Verdict): void {
     const { data } = this.#cells
     data[alertAt + STATE] = FIRING
-    this.#transition(row, 'firing', data[alertAt + SINCE_MS]!, atMs, value)
+    this.#policy?.fired(data, alertAt + this.#policyOffset, atMs)
+    this.#transition(row, 'firing', data[alertAt + SINCE_MS]!, atMs, value, verdict)
   }
 
-  #end(row: number, alertAt: number, atMs: number, value: number): void {
+  #end(row: number, alertAt: number, atMs: number, value: number, verdict: Verdict): void {
     const { data } = this.#cells
+    const hadFired = data[alertAt + STATE] === FIRING
     data[alertAt + STATE] = OK
-    this.#transition(row, 'resolved', data[alertAt + SINCE_MS]!, atMs, value)
+    this.#transition(row, 'resolved', data[alertAt + SINCE_MS]!, atMs, value, verdict)
+    this.#policy?.ended(data, alertAt + this.#policyOffset, atMs, hadFired)
   }
 
-  #transition(row: number, state: AlertState, sinceMs: number, atMs: number, value: number): void {
-    const { score, expected, lower, upper, direction } = this.#verdict
-    const reason = this.#detector.reason(this.#subject, value, this.#verdict)
-    const way = direction < 0 ? 'down' : 'up'
-    this.#emit(row, { state, sinceMs, atMs, value, score, expected, lower, upper, direction: way, reason })
+  #transition(
+    row: number,
+    state: AlertState,
+    sinceMs: number,
+    atMs: number,
+    value: number,
+    verdict: Verdict,
+  ): void {
+    const { score, expected, lower, upper, direction } = verdict
+    const policy = this.#policy
+    const { data } = this.#cells
+    const at = row * this.#stride + this.#width + this.#policyOffset
+    this.#emit(row, {
+      state,
+      sinceMs,
+      atMs,
+      value,
+      score,
+      expected,
+      lower,
+      upper,
+      direction: direction < 0 ? 'down' : 'up',
+      severity: policy?.severity(data, at, row) ?? SEVERITY_DEFAULT,
+      isFlapping: policy?.isFlapping(data, at) ?? false,
+      reason: this.#detector.reason(this.#subject, value, verdict),
+    })
   }
 
   /** Before the row is written to: see state/cells.ts. */
@@ -191,7 +285,7 @@ export class DetectionStage {
       const gapMs = Math.max(0, logMs - data[alertAt + LAST_MS]!)
       if (data[alertAt + STATE] !== OK) {
         silence.score(data, at, logMs, 0, this.#verdict)
-        this.#end(row, alertAt, logMs, gapMs)
+        this.#end(row, alertAt, logMs, gapMs, this.#verdict)
       }
       silence.arrived(data, at, gapMs)
     }
@@ -240,8 +334,8 @@ export class DetectionStage {
     const sinceMs = this.#dueMs(row)
     this.#mark(at)
     this.#detector.score(data, at, logMs, silentMs, this.#verdict)
-    if (data[alertAt + STATE] === OK) this.#begin(row, alertAt, sinceMs, logMs, silentMs)
-    else this.#fire(row, alertAt, logMs, silentMs)
+    if (data[alertAt + STATE] === OK) this.#begin(row, alertAt, sinceMs, logMs, silentMs, this.#verdict)
+    else this.#fire(row, alertAt, logMs, silentMs, this.#verdict)
   }
 
   /** The node was down for so long: no row was silent for that time. What is firing stays so. */

@@ -98,6 +98,8 @@ export class Judges {
           queue.push({ ...transition, judge: detectorPlan, row })
         },
         everyMs: plan.window.everyMs,
+        labelsOf: (row) => this.#router.labelsOfRow(row),
+        inhibitor: stages[plan.detectors.findIndex(({ name }) => name === detectorPlan.alert?.inhibitedBy)],
       })
       stages.push(stage)
       const judges = isSilence ? this.#silences : this.#values
@@ -245,6 +247,8 @@ export class Judges {
       lower: finiteOrNull(transition.lower),
       upper: finiteOrNull(transition.upper),
       direction: transition.direction,
+      severity: transition.severity,
+      ...(transition.isFlapping ? { flapping: true } : {}),
       reason: transition.reason,
     }
   }

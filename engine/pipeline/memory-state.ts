@@ -279,6 +279,7 @@ export function testAlert(change: Partial<Alert> = {}): Alert {
     lower: 0,
     upper: 2,
     direction: 'up',
+    severity: 'warning',
     reason: 'mean 9 is 4 scales above the expected 1 (band 0 … 2)',
     ...change,
   }

@@ -17,6 +17,7 @@ import type {
   WindowPlan,
 } from '../contract/plan.ts'
 import type { OptionSpec, Registry } from '../contract/plugins.ts'
+import { compileAlert } from './alert-options.ts'
 import { exchangeFaults, exchangeFor, isCovered } from './coverage.ts'
 import { judgedOf, subjectFault, unknownColumns } from './judged-columns.ts'
 import { compileMatcher, LABEL_REMEDY, labelOf, labelProblem } from './matchers.ts'
@@ -233,14 +234,21 @@ export class PlanCompiler {
     this.#bounded(written.length, 'detect')
     const columns = aggregates?.map((aggregate) => aggregate.name) ?? []
     const names = new Set<string>()
-    return written.map(({ column: judges, detector, name: given, hold }, i) => {
+    return written.map(({ column: judges, detector, name: given, hold, alert: asked }, i) => {
       const judged = judgedOf(judges)
       const { column } = judged
       const definition = definitionOf(detector, 'detector')
       const named = judged.columns ?? [column]
       const name = given ?? [...named, definition?.kind ?? i].filter((part) => part !== null).join('-')
       const path = `detect(${String(name)})`
+      const above = [...names]
       this.#unique(name, names, path, '.detect(…, { name: "…" })')
+      const alert = compileAlert(asked, {
+        place: `${this.#root}.${path}`,
+        faults: this.#faults,
+        above,
+        subject: column === null && judged.columns === null ? 'silence' : 'value',
+      })
       const plan = {
         name: String(name),
         kind: definition?.kind ?? '',
@@ -248,6 +256,7 @@ export class PlanCompiler {
         ...(judged.columns === null ? {} : { columns: judged.columns }),
         options: null as unknown,
         holdMs: this.#duration(HOLD, hold ?? 0, `${path}.hold`),
+        ...(alert === undefined ? {} : { alert }),
       }
       const known = aggregates === null ? null : columns
       this.#faults.push(...unknownColumns(judged, known, `${this.#root}.${path}`))

@@ -286,6 +286,7 @@ function testBody(partition: number, i: number): ResultBody | Alert | LateBody {
     lower: 0,
     upper: 2,
     direction: 'up',
+    severity: 'warning',
     reason: 'mean 9 is above the band',
   }
 }

@@ -2,6 +2,7 @@
 import * as layout from '../../engine/batch/layout.ts'
 import type { Fault } from '../../engine/contract/errors.ts'
 import type {
+  AlertPlan,
   DetectorPlan,
   LabelMatcher,
   PipelinePlan,
@@ -193,8 +194,25 @@ function makeDetectors(prng: Prng, columns: readonly string[]): DetectorPlan[] {
       column: plugin.subject === 'silence' ? null : pick(prng, columns),
       options: parsed(plugin.options, options),
       holdMs: pick(prng, [0, 0, 2_000]),
+      ...(plugin.subject === 'value' && prng.below(2) === 0 ? { alert: makeAlert(prng) } : {}),
     }
   })
+}
+
+/** Everything that remembers something of a row. */
+function makeAlert(prng: Prng): AlertPlan {
+  return {
+    ...(prng.below(2) === 0 ? { atLeast: { anomalous: 2, of: 4 } } : {}),
+    ...(prng.below(2) === 0 ? { keepFiringMs: 3_000 } : {}),
+    ...(prng.below(2) === 0 ? { refractoryMs: 4_000, reArm: 3 } : {}),
+    ...(prng.below(2) === 0 ? { flapping: { times: 2, withinMs: 8_000 } } : {}),
+    ...(prng.below(2) === 0 ? { minDeviation: { absolute: 1, relative: 0.1 } } : {}),
+    severity: [
+      { from: 1, severity: 'warning' },
+      { from: 2, severity: 'critical' },
+    ],
+    overrides: [{ where: [{ label: 'host', op: '=', value: 'h1' }], scale: 2 }],
+  }
 }
 
 function parsed(spec: OptionSpec<never>, written: object): unknown {

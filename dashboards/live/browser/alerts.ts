@@ -70,7 +70,7 @@ export class AlertsView {
     return make(
       'li',
       `alert ${alert.state}`,
-      make('div', 'alert-head', make('span', `pill ${alert.state}`, alert.state), age),
+      make('div', 'alert-head', make('span', `pill ${alert.state}`, alert.state), ...marksOf(alert), age),
       this.#opener(alert, 'now'),
       make('p', 'reason', alert.reason),
       make('p', 'quiet', numbersOf(alert)),
@@ -83,7 +83,7 @@ export class AlertsView {
     return make(
       'li',
       `event ${alert.state}`,
-      make('div', 'alert-head', make('span', `pill ${alert.state}`, alert.state), time),
+      make('div', 'alert-head', make('span', `pill ${alert.state}`, alert.state), ...marksOf(alert), time),
       this.#opener(alert, 'then'),
       make('p', 'reason', alert.reason),
     )
@@ -111,4 +111,12 @@ export function bandText(lower: number | null, upper: number | null): string {
   if (lower === null && upper === null) return '–'
   if (lower === null) return `up to ${number(upper)}`
   return upper === null ? `from ${number(lower)}` : `${number(lower)} to ${number(upper)}`
+}
+
+/** What makes it more, or less, than an alert like most. Those of before severities have none. */
+export function marksOf({ severity, flapping }: Pick<Alert, 'severity' | 'flapping'>): HTMLElement[] {
+  const marks: HTMLElement[] = []
+  if (severity === 'critical' || severity === 'info') marks.push(make('span', `mark ${severity}`, severity))
+  if (flapping === true) marks.push(make('span', 'mark', 'flapping'))
+  return marks
 }

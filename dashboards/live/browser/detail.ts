@@ -4,7 +4,7 @@
  */
 import type { Alert } from '../../../engine/contract/alert.ts'
 import type { Labels } from '../../../engine/contract/samples.ts'
-import { bandText } from './alerts.ts'
+import { bandText, marksOf } from './alerts.ts'
 import { type Colors, SeriesChart } from './chart.ts'
 import { byId, make, setText } from './dom.ts'
 import { clock, count, duration, groupKey, groupText, number, span } from './format.ts'
@@ -255,6 +255,7 @@ export class Detail {
         'div',
         'alert-head',
         make('span', `pill ${alert.state}`, alert.state),
+        ...marksOf(alert),
         make('span', '', alert.detector),
         make('span', 'age', `${clock(alert.atMs)}${lasted}`),
       ),

@@ -205,7 +205,9 @@ export class Model {
 
   /** False: it was known. */
   addTransition(alert: Alert): boolean {
-    const isKnown = this.transitions.some((known) => known.id === alert.id && known.state === alert.state)
+    const isKnown = this.transitions.some(
+      (known) => known.id === alert.id && known.state === alert.state && known.atMs === alert.atMs,
+    )
     if (isKnown) return false
     this.transitions.push(alert)
     if (this.transitions.length > TRANSITIONS_KEPT_MAX) this.transitions.shift()

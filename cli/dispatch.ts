@@ -88,6 +88,11 @@ const COMMANDS: Readonly<Record<string, Listed>> = {
     positionals: 'PIPELINE...',
     load: async () => (await import('./replay.ts')).replayCommand,
   },
+  backtest: {
+    summary: 'a pipeline over history, and a report of its alarms',
+    positionals: 'PIPELINE',
+    load: async () => (await import('./backtest.ts')).backtestCommand,
+  },
   completion: {
     summary: 'a script that completes all this in your shell',
     positionals: 'bash|zsh|fish',
@@ -201,6 +206,7 @@ EXAMPLES
   millrace status
   millrace alerts test pipeline.ts
   millrace replay pipeline.ts --from -24h --into yesterday
+  millrace backtest pipeline.ts --data history.csv
   millrace backup /backups/monday
 
 Exit codes: 0 done, or stopped by a signal while listening; 1 failed; 2 the command line is not understood;

@@ -2,7 +2,7 @@
  * `millrace run`: pipelines over what is sent to the node, until it is stopped; or over files, which ends by itself with
  * a summary. Everything a person reads goes to stderr: stdout belongs to the pipelines' sinks.
  */
-import { defineCommand } from 'citty'
+import { type ArgsDef, defineCommand } from 'citty'
 import type { NodeConfig } from '../engine/config/config.ts'
 import { type Fault, MillraceError } from '../engine/contract/errors.ts'
 import type { Node } from '../engine/contract/node.ts'
@@ -28,6 +28,46 @@ import { summaryText } from './summary.ts'
 const TIME_DEFAULT = 'timestamp'
 const VALUE_DEFAULT = 'value'
 
+/** How the columns of data files are meant. */
+export const DATA_FLAGS: ArgsDef = {
+  time: { type: 'string', valueHint: 'column', description: `time column (default ${TIME_DEFAULT})` },
+  value: {
+    type: 'string',
+    valueHint: 'columns',
+    description: `value columns, with commas between them (default ${VALUE_DEFAULT})`,
+  },
+  labels: {
+    type: 'string',
+    valueHint: 'columns',
+    description: 'label columns, with commas between them',
+  },
+  name: {
+    type: 'string',
+    valueHint: 'metric',
+    description: "metric name (default: the file's, without ending)",
+  },
+  'time-format': {
+    type: 'string',
+    valueHint: TIME_FORMATS.join('|'),
+    description: 'how times are written (default auto: as in the first row)',
+  },
+  format: {
+    type: 'string',
+    valueHint: FORMATS.join('|'),
+    description: 'for stdin, and files of other endings',
+  },
+  delimiter: {
+    type: 'string',
+    valueHint: 'character',
+    description: 'between CSV fields (default a comma)',
+  },
+  header: {
+    type: 'string',
+    valueHint: 'columns',
+    description: 'names of the CSV columns, where the file has no header row',
+  },
+}
+
 export const run: Command = {
   definition: defineCommand({
     meta: { name: 'run', description: 'Run pipelines over what is sent over HTTP, or over files' },
@@ -38,42 +78,7 @@ export const run: Command = {
         description:
           'pipelines (.ts .mts .js .mjs), then data, if any (.csv .tsv .ndjson .jsonl, or - for stdin)',
       },
-      time: { type: 'string', valueHint: 'column', description: `time column (default ${TIME_DEFAULT})` },
-      value: {
-        type: 'string',
-        valueHint: 'columns',
-        description: `value columns, with commas between them (default ${VALUE_DEFAULT})`,
-      },
-      labels: {
-        type: 'string',
-        valueHint: 'columns',
-        description: 'label columns, with commas between them',
-      },
-      name: {
-        type: 'string',
-        valueHint: 'metric',
-        description: "metric name (default: the file's, without ending)",
-      },
-      'time-format': {
-        type: 'string',
-        valueHint: TIME_FORMATS.join('|'),
-        description: 'how times are written (default auto: as in the first row)',
-      },
-      format: {
-        type: 'string',
-        valueHint: FORMATS.join('|'),
-        description: 'for stdin, and files of other endings',
-      },
-      delimiter: {
-        type: 'string',
-        valueHint: 'character',
-        description: 'between CSV fields (default a comma)',
-      },
-      header: {
-        type: 'string',
-        valueHint: 'columns',
-        description: 'names of the CSV columns, where the file has no header row',
-      },
+      ...DATA_FLAGS,
       topic: {
         type: 'string',
         valueHint: 'topic',
@@ -164,7 +169,7 @@ async function brokenOff(shell: Shell): Promise<number> {
   return EXIT_SIGNALLED[await shell.stopped]
 }
 
-function inputOptions(args: Readonly<Record<string, unknown>>): InputOptions {
+export function inputOptions(args: Readonly<Record<string, unknown>>): InputOptions {
   const faults: Fault[] = []
   const oneOf = <T extends string>(flag: string, allowed: readonly T[]): T | undefined => {
     const written = args[flag]

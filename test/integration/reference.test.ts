@@ -65,6 +65,7 @@ describe('docs/cli.md', () => {
     writeFileSync(join(dir, 'changed.ts'), module.replace("'1m'", "'2m'"))
     writeFileSync(join(dir, 'data.csv'), csvOf('a'))
     writeFileSync(join(dir, 'more.ndjson'), ndjsonOf('b'))
+    writeFileSync(join(dir, 'incidents.csv'), 'from,to,host\n2023-11-14T22:15:00Z,2023-11-14T22:16:00Z,a\n')
     mkdirSync(join(dir, 'backups'))
     const bin = join(dir, '.bin')
     mkdirSync(bin)

@@ -58,6 +58,12 @@ const COMMANDS: Readonly<Record<string, Listed>> = {
     words: ['list', 'test'],
     load: async () => (await import('./alerts.ts')).alerts,
   },
+  explain: {
+    summary: 'what detectors decided for a series',
+    positionals: 'PIPELINE[/DETECTOR]|detector SERIES',
+    words: ['detector'],
+    load: async () => (await import('./explain.ts')).explainCommand,
+  },
   doctor: {
     summary: 'would a node do well here? what to change',
     positionals: '',

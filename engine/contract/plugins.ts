@@ -187,6 +187,22 @@ export interface Detector {
    * method, the engine looks at what it has scored (engine/pipeline/detector-watch.ts).
    */
   health?(cells: Float64Array, at: number, timeMs: number): DetectorHealth
+  /**
+   * What it decided for a group, for a person: season, scale, views in use, how far warm-up is. Changes no cell; may allocate.
+   * Where it has no such method, the engine tells the band that it judges by.
+   */
+  explain?(cells: Float64Array, at: number): Explanation
+}
+
+export interface Explanation {
+  readonly facts: readonly ExplanationFact[]
+}
+
+export interface ExplanationFact {
+  readonly name: string
+  /** With its unit. */
+  readonly value: string
+  readonly meaning: string
 }
 
 /** A detector with subject `silence` says when, in ms of log time without a sample, a group counts as silent. */

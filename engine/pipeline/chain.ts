@@ -21,6 +21,7 @@ import type { BatchView } from '../batch/batch-view.ts'
 import { type EntrySink, emptyLedger, type Ledger } from '../contract/entries.ts'
 import type { PipelinePlan } from '../contract/plan.ts'
 import type { Registry } from '../contract/plugins.ts'
+import type { Labels } from '../contract/samples.ts'
 import {
   RECORD_END,
   RECORD_RESUMED,
@@ -34,7 +35,7 @@ import { assert } from '../util/assert.ts'
 import { EntryWriter } from './entry-writer.ts'
 import { fireWindow, type WindowMeter, type WindowParts } from './fire-window.ts'
 import type { HealthScan } from './health-scan.ts'
-import { Judges } from './judges.ts'
+import { type Explained, Judges } from './judges.ts'
 import { Partials, type PartialsState } from './partials.ts'
 import {
   isUsable,
@@ -224,6 +225,11 @@ export class Chain {
   /** Starts a look at how each detector does for each group, as of now; `healthScan` goes on with it. */
   beginHealthScan(): void {
     this.#judges.beginHealthScan(this.#clock.watermarkMs, this.#clock.logMs)
+  }
+
+  /** What each detector decided for the groups that are wanted, as of now; at most so many groups. */
+  explain(wants: (group: Labels) => boolean, groupsMax: number): Explained[] {
+    return this.#judges.explain(this.#clock.watermarkMs, this.#clock.logMs, wants, groupsMax)
   }
 
   get healthScan(): HealthScan {

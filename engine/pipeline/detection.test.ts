@@ -352,3 +352,22 @@ describe('silence, by log time', () => {
     )
   })
 })
+
+test('what is explained is the band that it judges by, and looking changes no cell', () => {
+  const cells = new Cells('looked at')
+  const plan = { name: 'd', kind: 'k', column: 'v', options: {}, holdMs: 0 }
+  const stage = new DetectionStage({ plan, detector: valueIsScore, cells, emit: () => {} })
+  stage.ensureRows(2)
+  for (let i = 1; i <= 5; i++) stage.judge(1, i, i === 5 ? 2 : 0)
+  const before = cells.data.slice()
+  expect(stage.explain(1, 5)).toMatchObject({
+    expected: 5,
+    lower: -1,
+    upper: 1,
+    state: 'firing',
+    sinceMs: 5,
+    facts: [],
+  })
+  expect(stage.explain(0, 5)).toMatchObject({ state: 'ok', sinceMs: null })
+  expect(cells.data).toEqual(before)
+})

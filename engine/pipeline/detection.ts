@@ -11,7 +11,7 @@
  */
 import type { AlertState } from '../contract/alert.ts'
 import type { DetectorPlan, Severity } from '../contract/plan.ts'
-import type { Detector, DetectorHealth, SilenceDetector, Verdict } from '../contract/plugins.ts'
+import type { Detector, DetectorHealth, Explanation, SilenceDetector, Verdict } from '../contract/plugins.ts'
 import type { Labels } from '../contract/samples.ts'
 import type { Cells } from '../state/cells.ts'
 import { assert } from '../util/assert.ts'
@@ -34,6 +34,19 @@ export interface AlertTransition {
   /** It has begun and ended so often of late that it stays. */
   readonly isFlapping: boolean
   readonly reason: string
+}
+
+/** Of one row. Numbers are NaN where the detector cannot judge yet, or judges silence. */
+export interface StageExplanation extends Explanation {
+  readonly health: DetectorHealth
+  readonly state: 'ok' | 'pending' | 'firing'
+  /** Null: nothing is wrong. */
+  readonly sinceMs: number | null
+  readonly expected: number
+  readonly lower: number
+  readonly upper: number
+  /** Of a silence detector: log time without a sample that counts as silence. */
+  readonly silentAfterMs: number | null
 }
 
 export interface DetectionStageOptions {
@@ -159,6 +172,29 @@ export class DetectionStage {
   /** How the detector does for a row, as of an event time (log time for silence). Changes nothing; O(1). */
   health(row: number, timeMs: number): DetectorHealth {
     return this.watch.health(row, timeMs, this.#detector, this.#cells.data, row * this.#stride)
+  }
+
+  /** What the detector decided for a row, as of an event time (log time for silence). Changes nothing. */
+  explain(row: number, timeMs: number): StageExplanation {
+    const { data } = this.#cells
+    const at = row * this.#stride
+    const state = data[at + this.#width + STATE]!
+    const verdict = unknown({ ...this.#verdict })
+    if (this.#silence === null) {
+      // The band of most detectors does not depend on the value; of those where it does, it is that of the expected one.
+      this.#detector.score(data, at, timeMs, 0, verdict)
+      if (!Number.isNaN(verdict.expected)) this.#detector.score(data, at, timeMs, verdict.expected, verdict)
+    }
+    return {
+      health: this.health(row, timeMs),
+      state: state === FIRING ? 'firing' : state === PENDING ? 'pending' : 'ok',
+      sinceMs: state === OK ? null : data[at + this.#width + SINCE_MS]!,
+      expected: verdict.expected,
+      lower: verdict.lower,
+      upper: verdict.upper,
+      silentAfterMs: this.#silence === null ? null : this.#silence.silentAfterMs(data, at),
+      facts: this.#detector.explain?.(data, at).facts ?? [],
+    }
   }
 
   /** Moves the alert of a row on, given a score. */

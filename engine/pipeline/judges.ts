@@ -12,9 +12,10 @@ import type {
   Registry,
   VectorDetector,
 } from '../contract/plugins.ts'
+import type { Labels } from '../contract/samples.ts'
 import { Cells } from '../state/cells.ts'
 import { assert } from '../util/assert.ts'
-import { type AlertTransition, DetectionStage } from './detection.ts'
+import { type AlertTransition, DetectionStage, type StageExplanation } from './detection.ts'
 import type { EntryWriter, ResultTable } from './entry-writer.ts'
 import { HealthScan } from './health-scan.ts'
 import { PeerValues, peersOf } from './peers.ts'
@@ -36,6 +37,14 @@ interface Judge {
 interface QueuedTransition extends AlertTransition {
   readonly judge: DetectorPlan
   readonly row: number
+}
+
+/** What a detector decided for a group. */
+export interface Explained extends StageExplanation {
+  readonly detector: string
+  readonly kind: string
+  readonly column: string | null
+  readonly group: Labels
 }
 
 export interface JudgesOptions {
@@ -122,6 +131,21 @@ export class Judges {
         }
       }),
     )
+  }
+
+  /** What each detector decided for the groups that are wanted, in plan order, at most so many groups. O(groups). */
+  explain(eventMs: number, logMs: number, wants: (group: Labels) => boolean, groupsMax: number): Explained[] {
+    const found: Explained[] = []
+    for (let row = 0, groups = 0; row < this.#router.rows && groups < groupsMax; row++) {
+      const group = this.#router.labelsOfRow(row)
+      if (!wants(group)) continue
+      groups++
+      for (const { plan, stage } of [...this.#values, ...this.#silences]) {
+        const explanation = stage.explain(row, plan.column === null ? logMs : eventMs)
+        found.push({ detector: plan.name, kind: plan.kind, column: plan.column, group, ...explanation })
+      }
+    }
+    return found
   }
 
   /** Starts a round of the health scan, as of these times. */

@@ -31,6 +31,7 @@ import {
 } from '../contract/entries.ts'
 import type { PipelinePlan } from '../contract/plan.ts'
 import type { Registry } from '../contract/plugins.ts'
+import type { Labels } from '../contract/samples.ts'
 import { ownerStream } from '../contract/streams.ts'
 import { Cells } from '../state/cells.ts'
 import type { Entry } from '../store/state-contract.ts'
@@ -43,7 +44,7 @@ import { EntryWriter } from './entry-writer.ts'
 import { fireWindow, type WindowMeter, type WindowParts } from './fire-window.ts'
 import type { HealthScan } from './health-scan.ts'
 import { Inlet, logMsOf } from './inlet.ts'
-import { Judges } from './judges.ts'
+import { type Explained, Judges } from './judges.ts'
 import { type Part, Parts } from './parts.ts'
 import { ownerKey } from './peers.ts'
 import { Router } from './routing.ts'
@@ -202,6 +203,11 @@ export class Merger {
   /** Starts a look at how each detector does for each group, as of now; `healthScan` goes on with it. */
   beginHealthScan(): void {
     this.#judges.beginHealthScan(this.#watermarkMs, this.#logMs)
+  }
+
+  /** What each detector decided for the groups that are wanted, as of now; at most so many groups. */
+  explain(wants: (group: Labels) => boolean, groupsMax: number): Explained[] {
+    return this.#judges.explain(this.#watermarkMs, this.#logMs, wants, groupsMax)
   }
 
   get healthScan(): HealthScan {

@@ -81,28 +81,34 @@ class StoredPipeline implements PipelineVerifier {
     }))
   }
 
-  /** What a start of the node restores; null: a stream without state. */
   #stateOf(stream: number): Chain | Merger | null {
-    const plan = this.#plan
-    const registry = this.#registry
-    const bucket = this.#bucketOf(stream)
-    if (bucket !== null) return new Merger({ plan, registry, bucket, sink: NO_SINK, source: NO_SOURCE })
-    if (stream >= plan.topic.partitions) return null
-    return new Chain({
-      plan,
-      registry,
-      partition: stream,
-      keyOf: () => new Uint8Array(0),
-      sink: NO_SINK,
-      ...(plan.exchange === undefined ? {} : { partialSink: NO_SINK }),
-    })
+    return stateOf(this.#plan, this.#registry, stream)
   }
 
   /** Of an owner's stream; null: any other. */
   #bucketOf(stream: number): number | null {
-    const bucket = stream - ownerStream(this.#plan, 0)
-    return bucket >= 0 && bucket < (this.#plan.exchange?.buckets ?? 0) ? bucket : null
+    return bucketOf(this.#plan, stream)
   }
+}
+
+/** What a start of the node restores, empty; null: a stream without state. It emits nothing. */
+export function stateOf(plan: PipelinePlan, registry: Registry, stream: number): Chain | Merger | null {
+  const bucket = bucketOf(plan, stream)
+  if (bucket !== null) return new Merger({ plan, registry, bucket, sink: NO_SINK, source: NO_SOURCE })
+  if (stream >= plan.topic.partitions) return null
+  return new Chain({
+    plan,
+    registry,
+    partition: stream,
+    keyOf: () => new Uint8Array(0),
+    sink: NO_SINK,
+    ...(plan.exchange === undefined ? {} : { partialSink: NO_SINK }),
+  })
+}
+
+function bucketOf(plan: PipelinePlan, stream: number): number | null {
+  const bucket = stream - ownerStream(plan, 0)
+  return bucket >= 0 && bucket < (plan.exchange?.buckets ?? 0) ? bucket : null
 }
 
 /** What an owner's meta says of the partitions' entries; merger.ts says more. */

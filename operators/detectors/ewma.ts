@@ -19,7 +19,13 @@ import {
   optionSpec,
 } from '../../engine/config/options.ts'
 import { DEFINITION, type ValueDetector } from '../../engine/contract/definition.ts'
-import type { Detector, DetectorHealth, DetectorPlugin, Verdict } from '../../engine/contract/plugins.ts'
+import type {
+  Detector,
+  DetectorHealth,
+  DetectorPlugin,
+  Explanation,
+  Verdict,
+} from '../../engine/contract/plugins.ts'
 import {
   abstain,
   bandReason,
@@ -27,6 +33,7 @@ import {
   DIRECTIONS,
   type Direction,
   judgeBand,
+  numberText,
   ROUNDING,
   VALUE_MAX,
 } from './verdicts.ts'
@@ -183,6 +190,35 @@ class Ewma implements Detector {
   health(cells: Float64Array, at: number, timeMs: number): DetectorHealth {
     if (!this.#warm(cells, at, timeMs)) return 'warming'
     return this.#half(cells, at) < VALUE_MAX ? 'ok' : 'blind'
+  }
+
+  explain(cells: Float64Array, at: number): Explanation {
+    if (cells[at] === 0) return { facts: [] }
+    const deviation = Math.sqrt(cells[at + SQUARES]! / cells[at + WEIGHT]!)
+    const watchedMs = cells[at + LAST_MS]! - cells[at + FIRST_MS]!
+    const minutes = (ms: number): string => `${numberText(ms / 60_000)} min`
+    const facts = [
+      {
+        name: 'mean',
+        value: numberText(cells[at + MEAN]!),
+        meaning: 'of what it has seen, newer values weighing more',
+      },
+      { name: 'deviation', value: numberText(deviation), meaning: 'standard deviation around the mean' },
+      {
+        name: 'warm-up',
+        value: `${cells[at + COUNT]} of ${VALUES_MIN} values, ${minutes(watchedMs)} of ${minutes(this.#warmUpMs)}`,
+        meaning: 'values and time seen, of those that it takes',
+      },
+    ]
+    if (cells[at + RUN_WEIGHT]! > 0) {
+      const value = `around ${numberText(cells[at + RUN_MEAN]!)}`
+      facts.push({
+        name: 'outside',
+        value,
+        meaning: 'where values outside the band lie; in time they become normal',
+      })
+    }
+    return { facts }
   }
 
   #warm(cells: Float64Array, at: number, timeMs: number): boolean {

@@ -22,24 +22,31 @@ describe('the public API', () => {
       'auto',
       'bandReason',
       'count',
+      'cusum',
       'defineConfig',
       'defineDetector',
       'ewma',
+      'holtWinters',
+      'hourOfWeek',
       'judgeBand',
       'last',
+      'mad',
       'max',
       'mean',
       'min',
       'ndjsonFile',
       'not',
       'option',
+      'pageHinkley',
       'pca',
       'peers',
       'pipeline',
       'rangeBreach',
       'rate',
+      'rateOfChange',
       'silence',
       'sliding',
+      'spot',
       'standardDeviation',
       'stdout',
       'sum',
@@ -53,6 +60,7 @@ describe('the public API', () => {
   test('every plug-in of the registry can be written in a pipeline', () => {
     const { pipeline, topic, tumbling, sliding } = millrace
     const { count, last, max, mean, min, rate, standardDeviation, sum } = millrace
+    const { cusum, holtWinters, hourOfWeek, mad, pageHinkley, rateOfChange, spot } = millrace
     const { auto, ewma, pca, peers, rangeBreach, silence, threshold, ndjsonFile, stdout, webhook } = millrace
     const aggregates = {
       a: count(),
@@ -74,6 +82,13 @@ describe('the public API', () => {
       .detect(['a', 'b'], pca())
       .detect('a', peers())
       .detect('c', threshold({ above: 1 }))
+      .detect('b', rateOfChange({ by: 1 }))
+      .detect('c', mad())
+      .detect('d', holtWinters())
+      .detect('e', hourOfWeek())
+      .detect('f', cusum())
+      .detect('g', pageHinkley({ limit: 5, tolerance: 1 }))
+      .detect('h', spot())
       .detect(silence())
       .to(ndjsonFile({ path: 'results.ndjson' }), { of: 'results' })
       .to(stdout())

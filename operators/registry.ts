@@ -24,11 +24,18 @@ import { ratePlugin } from './aggregates/rate.ts'
 import { standardDeviationPlugin } from './aggregates/standard-deviation.ts'
 import { sumPlugin } from './aggregates/sum.ts'
 import { autoPlugin } from './detectors/auto.ts'
+import { cusumPlugin } from './detectors/cusum.ts'
 import { ewmaPlugin } from './detectors/ewma.ts'
+import { holtWintersPlugin } from './detectors/holt-winters.ts'
+import { hourOfWeekPlugin } from './detectors/hour-of-week.ts'
+import { madPlugin } from './detectors/mad.ts'
+import { pageHinkleyPlugin } from './detectors/page-hinkley.ts'
 import { pcaPlugin } from './detectors/pca.ts'
 import { peersPlugin } from './detectors/peers.ts'
 import { rangeBreachPlugin } from './detectors/range-breach.ts'
+import { rateOfChangePlugin } from './detectors/rate-of-change.ts'
 import { silencePlugin } from './detectors/silence.ts'
+import { spotPlugin } from './detectors/spot.ts'
 import { thresholdPlugin } from './detectors/threshold.ts'
 import { ndjsonFilePlugin } from './sinks/ndjson-file.ts'
 import { stdoutPlugin } from './sinks/stdout.ts'
@@ -55,6 +62,13 @@ export const registry: Registry = {
     detector(ewmaPlugin),
     detector(rangeBreachPlugin),
     detector(silencePlugin),
+    detector(spotPlugin),
+    detector(rateOfChangePlugin),
+    detector(pageHinkleyPlugin),
+    detector(madPlugin),
+    detector(hourOfWeekPlugin),
+    detector(holtWintersPlugin),
+    detector(cusumPlugin),
     detector(pcaPlugin),
     detector(peersPlugin),
   ]),

@@ -21,7 +21,7 @@ const SEED = 1
 const SMOKE_FILES = 4
 const CELL_BYTES = 8
 /** What needs a person's bounds, or judges no values, has no line. */
-const WITHOUT = ['threshold', 'silence']
+const WITHOUT = ['threshold', 'silence', 'rate-of-change', 'page-hinkley']
 
 interface Line {
   readonly detector: string

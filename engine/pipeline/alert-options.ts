@@ -19,6 +19,7 @@ import {
   SEVERITIES,
   type Severity,
 } from '../contract/plan.ts'
+import { zoneExists } from '../time/week-clock.ts'
 import type { LabelCondition } from './builder.ts'
 import { compileMatcher } from './matchers.ts'
 
@@ -397,13 +398,4 @@ function instantOf(value: unknown): number | null {
   if (!/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})$/.test(String(value))) return null
   const ms = Date.parse(String(value))
   return Number.isNaN(ms) ? null : ms
-}
-
-function zoneExists(timeZone: string): boolean {
-  try {
-    new Intl.DateTimeFormat('en-US', { timeZone })
-    return true
-  } catch {
-    return false
-  }
 }

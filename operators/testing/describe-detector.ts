@@ -68,7 +68,9 @@ export function describeDetector<O>({ plugin, options, lead = 0, columns }: Dete
           expect(detector.subject).toBe(plugin.subject)
           expect(Number.isInteger(detector.width)).toBe(true)
           // Cells of a vector detector are a matter of its columns: its own test knows how many.
-          if (plugin.subject !== 'vector')
+          const most = /at most (\d+) cells a group/.exec(plugin.source)?.[1]
+          if (most !== undefined) expect(detector.width).toBeLessThanOrEqual(Number(most))
+          else if (plugin.subject !== 'vector')
             expect(plugin.source).toMatch(new RegExp(`\\b${detector.width} cells? a group`))
         })
 

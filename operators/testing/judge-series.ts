@@ -10,12 +10,22 @@ export interface SeriesJudge {
   run(values: number, of: (index: number) => number): readonly Verdict[]
   /** Lets time pass without values. */
   pause(ms: number): void
+  /** Of the newest value. */
+  readonly nowMs: number
+  reason(subject: string, value: number, verdict: Verdict): string
 }
 
-export function judgeSeries<O>(plugin: DetectorPlugin<O>, written: unknown, everyMs = 1_000): SeriesJudge {
+const START_MS = 1_700_000_000_000
+
+export function judgeSeries<O>(
+  plugin: DetectorPlugin<O>,
+  written: unknown,
+  everyMs = 1_000,
+  startMs = START_MS,
+): SeriesJudge {
   const detector = plugin.create(parsed(plugin, written))
   const cells = new Float64Array(detector.width)
-  let timeMs = 1_700_000_000_000
+  let timeMs = startMs
   const next = (value: number): Verdict => {
     timeMs += everyMs
     const verdict = newVerdict()
@@ -29,6 +39,10 @@ export function judgeSeries<O>(plugin: DetectorPlugin<O>, written: unknown, ever
     pause: (ms) => {
       timeMs += ms
     },
+    get nowMs() {
+      return timeMs
+    },
+    reason: (subject, value, verdict) => detector.reason(subject, value, verdict),
   }
 }
 

@@ -21,6 +21,16 @@ for (const metric of CATALOG) {
 NAMES.set(DERIVED.up.name, OF_EVERY_TARGET)
 NAMES.set(DERIVED.buildInfo.name, ['version', 'node', ...OF_EVERY_TARGET])
 NAMES.set(DERIVED.watermarkLag.name, ['pipeline', ...OF_EVERY_TARGET])
+for (const { name } of [
+  DERIVED.seriesValue,
+  DERIVED.seriesScore,
+  DERIVED.seriesExpected,
+  DERIVED.seriesLower,
+  DERIVED.seriesUpper,
+]) {
+  NAMES.set(name, ['pipeline', 'detector', 'series', ...OF_EVERY_TARGET])
+}
+NAMES.set(DERIVED.seriesLeftOut.name, OF_EVERY_TARGET)
 NAMES.set(DERIVED.heartbeatAge.name, ['thread', ...OF_EVERY_TARGET])
 for (const rule of RECORDING_RULES) NAMES.set(rule.record, ['pipeline', ...OF_EVERY_TARGET])
 

@@ -65,9 +65,15 @@ const SCOPE_LABELS = {
   detector: ['pipeline', 'detector'],
 } as const
 
+const OF_SERIES = '`pipeline`, `detector`, `series`'
 const DERIVED_LABELS: Readonly<Record<string, string>> = {
   [DERIVED.watermarkLag.name]: '`pipeline`',
   [DERIVED.heartbeatAge.name]: '`thread`',
+  [DERIVED.seriesValue.name]: OF_SERIES,
+  [DERIVED.seriesScore.name]: OF_SERIES,
+  [DERIVED.seriesExpected.name]: OF_SERIES,
+  [DERIVED.seriesLower.name]: OF_SERIES,
+  [DERIVED.seriesUpper.name]: OF_SERIES,
   [DERIVED.buildInfo.name]: '`version`, `node`',
 }
 

@@ -16,6 +16,7 @@ import { createHttpServer, type HttpServer } from '../engine/http/server.ts'
 import * as catalog from '../engine/metrics/catalog.ts'
 import { createExporter } from '../engine/metrics/exporter.ts'
 import { createQueries } from '../engine/pipeline/queries.ts'
+import { ScoreFeed } from '../engine/pipeline/score-feed.ts'
 import type { LogReader } from '../engine/store/log-contract.ts'
 import { openLogReader } from '../engine/store/log-store.ts'
 import type { StateReader } from '../engine/store/state-contract.ts'
@@ -203,6 +204,16 @@ class LocalNode implements RunningNode {
     const detectors = pipelines.flatMap(({ plan }) =>
       plan.detectors.map(({ name }) => ({ pipeline: plan.name, detector: name })),
     )
+    const scores = new ScoreFeed({
+      state: this.#state,
+      log: this.#log,
+      pipelines: pipelines.map(({ pipelineId, plan, topic }) => ({
+        pipelineId,
+        plan,
+        topicId: topic.topicId,
+      })),
+      seriesMax: config.scoreSeries,
+    })
     const exporter = createExporter({
       blocks: () => blocks,
       names: {
@@ -214,6 +225,7 @@ class LocalNode implements RunningNode {
       ready: () => this.#ready,
       version: VERSION,
       clock: systemClock,
+      ...(config.scoreSeries === 0 ? {} : { scores: () => scores.look() }),
     })
     for (let row = 0; row < topics.length; row++) {
       mainMetrics.set(catalog.LOG_SERIES_LIMIT, config.seriesLimit, row)

@@ -14,12 +14,18 @@ import {
   SINK_LAG,
 } from '../../engine/metrics/catalog.ts'
 import { rate, series, sumBy } from '../promql.ts'
-import { choice, curves, dashboard, stat } from './panels.ts'
+import { band, choice, curves, dashboard, stat } from './panels.ts'
 import { OF_PIPELINE } from './pipeline.ts'
 
 const where = OF_PIPELINE
 const increase = (range: string, state: string): string =>
   `increase(${series(PIPELINE_ALERTS, `${where},state="${state}"`)}[${range}])`
+
+/** Of the one series whose score is the highest at each moment. */
+function ofTheWorst(metric: { readonly name: string }): string {
+  const labels = 'job, instance, pipeline, detector, series'
+  return `${series(metric, where)} and on (${labels}) topk(1, ${series(DERIVED.seriesScore, where)})`
+}
 
 export function detection(): DashboardBuilder {
   return dashboard('millrace-detection', 'Detection', 'Alerts: how many, of which pipelines, how often.')
@@ -128,6 +134,44 @@ export function detection(): DashboardBuilder {
             legend: '{{pipeline}}',
           },
         ],
+      }),
+    )
+    .withRow(new RowBuilder('Series with the highest scores (start the node with --score-series 200)'))
+    .withPanel(
+      curves({
+        title: 'Score',
+        about:
+          'The ten highest scores: 0 is the expected value, 1 the edge of the band, above it anomalous. Empty unless the node has `scoreSeries`.',
+        unit: 'short',
+        limits: { warn: 1, act: 5 },
+        queries: [
+          {
+            expr: `topk(10, ${series(DERIVED.seriesScore, where)})`,
+            legend: '{{pipeline}} {{detector}} {{series}}',
+          },
+        ],
+      }),
+    )
+    .withPanel(
+      band({
+        title: 'Value and band',
+        about:
+          'The series with the highest score now: its value, what its detector expected, and the band between the edges.',
+        queries: {
+          value: ofTheWorst(DERIVED.seriesValue),
+          expected: ofTheWorst(DERIVED.seriesExpected),
+          lower: ofTheWorst(DERIVED.seriesLower),
+          upper: ofTheWorst(DERIVED.seriesUpper),
+        },
+      }),
+    )
+    .withPanel(
+      stat({
+        title: 'Series without a curve here',
+        about:
+          'Series of the newest windows whose scores are lower than those shown. Raise `scoreSeries` to see more.',
+        unit: 'short',
+        queries: [{ expr: sumBy('', series(DERIVED.seriesLeftOut)), legend: 'series' }],
       }),
     )
     .withRow(new RowBuilder('What keeps detectors from speaking'))

@@ -111,6 +111,48 @@ export function curves({ title, about, unit, queries, limits, stacked }: CurveSe
   return panel
 }
 
+interface BandSettings {
+  readonly title: string
+  readonly about: string
+  readonly queries: {
+    readonly value: string
+    readonly expected: string
+    readonly lower: string
+    readonly upper: string
+  }
+}
+
+/** A value over what was expected of it: the band is filled from its upper edge down to its lower one. */
+export function band({ title, about, queries }: BandSettings): TimeseriesBuilder {
+  const { value, expected, lower, upper } = queries
+  const panel = new TimeseriesBuilder()
+    .title(title)
+    .description(about)
+    .unit('short')
+    .datasource(DATASOURCE)
+    .height(8)
+    .span(12)
+    .lineWidth(1)
+    .showPoints(VisibilityMode.Never)
+    .tooltip(new VizTooltipOptionsBuilder().mode(TooltipDisplayMode.Multi).sort(SortOrder.None))
+    .withTarget(target({ expr: lower, legend: 'lower' }))
+    .withTarget(target({ expr: upper, legend: 'upper' }))
+    .withTarget(target({ expr: expected, legend: 'expected' }))
+    .withTarget(target({ expr: value, legend: 'value' }))
+  const named = (name: string, properties: { id: string; value: unknown }[]): void => {
+    panel.overrideByName(name, properties)
+  }
+  named('lower', [{ id: 'custom.lineWidth', value: 0 }])
+  named('upper', [
+    { id: 'custom.fillBelowTo', value: 'lower' },
+    { id: 'custom.fillOpacity', value: 15 },
+    { id: 'custom.lineWidth', value: 0 },
+  ])
+  named('expected', [{ id: 'custom.lineStyle', value: { fill: 'dash', dash: [6, 4] } }])
+  named('value', [{ id: 'custom.lineWidth', value: 2 }])
+  return panel
+}
+
 function target({ expr, legend }: Query): DataqueryBuilder {
   return new DataqueryBuilder().datasource(DATASOURCE).expr(expr).legendFormat(legend).range()
 }

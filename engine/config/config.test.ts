@@ -33,6 +33,7 @@ describe('the configuration', () => {
       idempotencyHorizonMs: 86_400_000,
       idempotencyKeys: 20_000_000,
       producerLimit: 10_000,
+      scoreSeries: 0,
       shards: config.shards,
       shardHeapBytes: 4 * 2 ** 30,
       hangAfterMs: 30_000,

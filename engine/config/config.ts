@@ -103,6 +103,12 @@ const FIELDS = {
     meaning:
       'producers known at once; beyond, a new one takes the place of one quiet for a week, or is refused',
   },
+  scoreSeries: {
+    type: integer({ min: 0, max: 1_000 }),
+    default: 0,
+    meaning:
+      'series whose value, score and band are on `/metrics`, those with the highest scores; 0: none. 200 is plenty for Grafana',
+  },
   shards: {
     type: integer({ min: 1, max: 64 }),
     default: Math.max(1, availableParallelism() - 1),

@@ -295,6 +295,31 @@ export const DERIVED = {
     name: 'millrace_thread_heartbeat_age_seconds',
     help: 'How long ago the thread last went round its loop.',
   },
+  /** These only with `scoreSeries`; of one pipeline, detector and series, as of its newest window. */
+  seriesValue: {
+    name: 'millrace_series_value',
+    help: 'With scoreSeries: the aggregate that a detector judged in the newest window.',
+  },
+  seriesScore: {
+    name: 'millrace_series_score',
+    help: 'With scoreSeries: 0 at the expected value, 1 at the edge of the band, above 1 anomalous.',
+  },
+  seriesExpected: {
+    name: 'millrace_series_expected',
+    help: 'With scoreSeries: the value that the detector expected.',
+  },
+  seriesLower: {
+    name: 'millrace_series_lower',
+    help: 'With scoreSeries: the lower edge of the band; absent where there is none.',
+  },
+  seriesUpper: {
+    name: 'millrace_series_upper',
+    help: 'With scoreSeries: the upper edge of the band; absent where there is none.',
+  },
+  seriesLeftOut: {
+    name: 'millrace_series_left_out',
+    help: 'With scoreSeries: series of the newest windows whose scores are not shown; those with the highest are.',
+  },
   buildInfo: { name: 'millrace_build_info', help: 'Always 1; the labels tell what runs.' },
   up: { name: 'millrace_up', help: '1 when the node is ready, 0 while it starts, stops or cannot work.' },
 } as const

@@ -160,4 +160,44 @@ describe('the exporter', () => {
     expect(`${check.stdout}${check.stderr}`).toBe('')
     expect(check.status).toBe(0)
   })
+
+  it('tells scores and bands where they are wanted, of one look a scrape, and nothing of what is not finite', async () => {
+    let looks = 0
+    const row = { pipeline: 'disk', detector: 'free-ewma', value: 5, score: 1.5, expected: 4, lower: 3 }
+    const { exporter } = node({
+      scores: () => {
+        looks++
+        return looks === 1
+          ? {
+              rows: [
+                { ...row, series: '{host="a"}', upper: Infinity },
+                { ...row, series: '{host="b"}', score: NaN, upper: 9 },
+              ],
+              leftOut: 7,
+            }
+          : { rows: [], leftOut: 0 }
+      },
+    })
+    const series = (samples: Map<string, number>): string[] =>
+      [...samples]
+        .filter(([name]) => name.startsWith('millrace_series'))
+        .map(([name, value]) => `${name} ${value}`)
+    const labels = (host: string): string =>
+      `{pipeline="disk",detector="free-ewma",series="{host=\\"${host}\\"}"}`
+    const body = (await exporter.scrape()).body
+    const lines = body.split('\n').filter((line) => line.startsWith('millrace_series'))
+    expect(lines).toEqual([
+      `millrace_series_value${labels('a')} 5`,
+      `millrace_series_value${labels('b')} 5`,
+      `millrace_series_score${labels('a')} 1.5`,
+      `millrace_series_expected${labels('a')} 4`,
+      `millrace_series_expected${labels('b')} 4`,
+      `millrace_series_lower${labels('a')} 3`,
+      `millrace_series_lower${labels('b')} 3`,
+      `millrace_series_upper${labels('b')} 9`,
+      'millrace_series_left_out 7',
+    ])
+    expect(series(parse((await exporter.scrape()).body))).toEqual(['millrace_series_left_out 0'])
+    expect((await node().exporter.scrape()).body).not.toContain('millrace_series_')
+  })
 })

@@ -29,6 +29,23 @@ export interface ExporterOptions {
   readonly ready: () => boolean
   readonly version: string
   readonly clock: Clock
+  /** Scores and bands as of now, where they are wanted: asked once a scrape. */
+  readonly scores?: () => ScoreSeries
+}
+
+export interface ScoreSeries {
+  /** What is not finite is left out. */
+  readonly rows: readonly {
+    readonly pipeline: string
+    readonly detector: string
+    readonly series: string
+    readonly value: number
+    readonly score: number
+    readonly expected: number
+    readonly lower: number
+    readonly upper: number
+  }[]
+  readonly leftOut: number
 }
 
 export interface Exposition {
@@ -54,9 +71,14 @@ export function createExporter(options: ExporterOptions): Exporter {
   for (const metric of CATALOG) publish(registry, metric, options)
   publishDerived(registry, options)
   publishProcess(registry)
+  const { scores } = options
+  const refresh = scores === undefined ? () => {} : publishScores(registry, scores)
   return {
     registry,
-    scrape: async () => ({ contentType: registry.contentType, body: await registry.metrics() }),
+    scrape: async () => {
+      refresh()
+      return { contentType: registry.contentType, body: await registry.metrics() }
+    },
   }
 }
 
@@ -184,6 +206,33 @@ function publishDerived(registry: Registry, options: ExporterOptions): void {
         }
       },
     })
+  }
+}
+
+/** Returns what fills them in, once a scrape, so that all of them are of the same windows. */
+function publishScores(registry: Registry, scores: () => ScoreSeries): () => void {
+  const gauge = (settings: { name: string; help: string }, labelNames: string[]): Gauge<string> =>
+    new Gauge({ ...settings, labelNames, registers: [registry] })
+  const labelNames = ['pipeline', 'detector', 'series']
+  const columns = [
+    { of: 'value', gauge: gauge(DERIVED.seriesValue, labelNames) },
+    { of: 'score', gauge: gauge(DERIVED.seriesScore, labelNames) },
+    { of: 'expected', gauge: gauge(DERIVED.seriesExpected, labelNames) },
+    { of: 'lower', gauge: gauge(DERIVED.seriesLower, labelNames) },
+    { of: 'upper', gauge: gauge(DERIVED.seriesUpper, labelNames) },
+  ] as const
+  const leftOut = gauge(DERIVED.seriesLeftOut, [])
+  return () => {
+    const told = scores()
+    leftOut.set(told.leftOut)
+    for (const column of columns) {
+      column.gauge.reset()
+      for (const row of told.rows) {
+        const { pipeline, detector, series } = row
+        const value = row[column.of]
+        if (Number.isFinite(value)) column.gauge.set({ pipeline, detector, series }, value)
+      }
+    }
   }
 }
 

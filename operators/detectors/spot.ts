@@ -97,6 +97,9 @@ class Spot implements Detector {
   readonly #decayPerMs: number
   /** Minus the decimal logarithm of the odds. */
   readonly #wanted: number
+  /** Of the tail that was fitted last, for the row being judged: no state. */
+  #scale = 1
+  #shape = 0
 
   constructor(parsed: Options) {
     this.#options = parsed
@@ -114,6 +117,7 @@ class Spot implements Detector {
     const deviation = bounded(value) - mean
     const watched = deviation > 0 ? direction !== 'down' : direction !== 'up'
     const distance = watched ? Math.abs(deviation) : 0
+    this.#fit(cells, at)
     const edge = Math.max(this.#distanceAt(cells, at, this.#wanted), this.#floor(mean))
     const surprise = this.#surprise(cells, at, distance)
     verdict.surprise = surprise
@@ -178,22 +182,28 @@ class Spot implements Detector {
     cells[at + SQUARES] = squares
   }
 
-  /** Scale and shape of the tail by moments. */
-  #fit(cells: Float64Array, at: number): { scale: number; shape: number } {
+  /** Scale and shape of the tail by moments, into #scale and #shape: nothing is allocated for a value. */
+  #fit(cells: Float64Array, at: number): void {
     const taken = Math.min(cells[at + EXCESS_COUNT]!, EXCESSES_MAX)
-    if (taken === 0) return { scale: Math.max(cells[at + DISTANCE]! * 0.3, 1e-150), shape: 0 }
+    this.#shape = 0
+    if (taken === 0) {
+      this.#scale = Math.max(cells[at + DISTANCE]! * 0.3, 1e-150)
+      return
+    }
     const mean = Math.max(cells[at + SUM]! / taken, 1e-150)
-    if (taken < EXCESSES_MIN) return { scale: mean, shape: 0 }
-    const variance = Math.max(cells[at + SQUARES]! / taken - mean * mean, 1e-300)
-    const ratio = (mean * mean) / variance
-    const shape = Math.min(SHAPE_MAX, Math.max(SHAPE_MIN, (1 - ratio) / 2))
-    return { scale: mean * (1 - shape), shape }
+    if (taken >= EXCESSES_MIN) {
+      const variance = Math.max(cells[at + SQUARES]! / taken - mean * mean, 1e-300)
+      const ratio = (mean * mean) / variance
+      this.#shape = Math.min(SHAPE_MAX, Math.max(SHAPE_MIN, (1 - ratio) / 2))
+    }
+    this.#scale = mean * (1 - this.#shape)
   }
 
   #surprise(cells: Float64Array, at: number, distance: number): number {
     const quantile = cells[at + QUANTILE]!
     if (distance <= quantile) return quantile > 0 ? (TAIL_SURPRISE * distance) / quantile : 0
-    const { scale, shape } = this.#fit(cells, at)
+    const scale = this.#scale
+    const shape = this.#shape
     const beyond = (distance - quantile) / scale
     if (Math.abs(shape) < SHAPE_TINY) return TAIL_SURPRISE + beyond * Math.LOG10E
     const inside = 1 + shape * beyond
@@ -205,7 +215,8 @@ class Spot implements Detector {
   /** The other way round. */
   #distanceAt(cells: Float64Array, at: number, surprise: number): number {
     const quantile = cells[at + QUANTILE]!
-    const { scale, shape } = this.#fit(cells, at)
+    const scale = this.#scale
+    const shape = this.#shape
     const decades = surprise - TAIL_SURPRISE
     if (Math.abs(shape) < SHAPE_TINY) return quantile + scale * decades * Math.LN10
     return quantile + (scale * (10 ** (shape * decades) - 1)) / shape

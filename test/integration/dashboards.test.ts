@@ -236,14 +236,18 @@ test.skipIf(!has('promtool'))('promtool test rules: quiet while all is well, fir
 const pipelineInto = (
   file: string,
 ): string => `export default pipeline('cpu').from(topic('metrics')).disorder('1s')
-  .window(tumbling('1s'), { mean: mean() }).detect('mean', threshold({ above: 1e9 })).to(ndjsonFile({ path: ${JSON.stringify(file)} }))`
+  .window(tumbling('1s'), { mean: mean() }).detect('mean', threshold({ below: -1e9, above: 1e9 })).to(ndjsonFile({ path: ${JSON.stringify(file)} }))`
 
 test.skipIf(!has('prometheus'))(
   'every expression is answered by a Prometheus that scrapes a node',
   async () => {
     const dir = scratch(cleanups)
     const running = await start(
-      ['run', writePipeline(dir, pipelineInto(join(dir, 'alerts.ndjson'))), '--data', join(dir, 'data')],
+      [
+        'run',
+        writePipeline(dir, pipelineInto(join(dir, 'alerts.ndjson'))),
+        ...['--data', join(dir, 'data'), '--score-series', '20'],
+      ],
       cleanups,
     )
     const send = async (): Promise<void> => {

@@ -1,7 +1,7 @@
 /** The report's numbers against a naive oracle; labels, budget and comparison by cases worked out by hand; bad input. */
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Alert, AlertState } from '../../engine/contract/alert.ts'
@@ -294,7 +294,7 @@ describe('the command', () => {
     expect(await runCommand(['backtest'], { cwd: dir })).toMatchObject({ code: 2 })
   })
 
-  const NAB = join(process.env.MILLRACE_SHARED ?? '', 'nab')
+  const NAB = resolve(process.env.MILLRACE_SHARED ?? '../shared', 'nab')
   test.skipIf(!existsSync(join(NAB, 'labels')))(
     'a real series with its labels: NAB ec2_cpu_utilization_5f5533',
     async () => {

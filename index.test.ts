@@ -19,6 +19,7 @@ describe('the public API', () => {
     expect(Object.keys(millrace).sort()).toEqual([
       'MillraceError',
       'abstain',
+      'alertmanager',
       'auto',
       'bandReason',
       'count',
@@ -61,7 +62,8 @@ describe('the public API', () => {
     const { pipeline, topic, tumbling, sliding } = millrace
     const { count, last, max, mean, min, rate, standardDeviation, sum } = millrace
     const { cusum, holtWinters, hourOfWeek, mad, pageHinkley, rateOfChange, spot } = millrace
-    const { auto, ewma, pca, peers, rangeBreach, silence, threshold, ndjsonFile, stdout, webhook } = millrace
+    const { auto, ewma, pca, peers, rangeBreach, silence, threshold } = millrace
+    const { alertmanager, ndjsonFile, stdout, webhook } = millrace
     const aggregates = {
       a: count(),
       b: last(),
@@ -93,6 +95,7 @@ describe('the public API', () => {
       .to(ndjsonFile({ path: 'results.ndjson' }), { of: 'results' })
       .to(stdout())
       .to(webhook({ url: 'http://127.0.0.1:9999/' }))
+      .to(alertmanager({ url: 'http://127.0.0.1:9093' }))
     const other = pipeline('other')
       .from(topic('metrics', { partitions: 1 }))
       .window(tumbling('1m'), { n: count() })

@@ -86,6 +86,7 @@ export { spot } from './operators/detectors/spot.ts'
 export { threshold } from './operators/detectors/threshold.ts'
 export { abstain, bandReason, judgeBand } from './operators/detectors/verdicts.ts'
 // Sinks
+export { alertmanager } from './operators/sinks/alertmanager.ts'
 export { ndjsonFile } from './operators/sinks/ndjson-file.ts'
 export { stdout } from './operators/sinks/stdout.ts'
 export { webhook } from './operators/sinks/webhook.ts'

@@ -1,16 +1,18 @@
 /**
- * `millrace alerts list`: alerts as they stand, or their history. `millrace alerts test`: a marked alert to the sinks of a
+ * `millrace alerts list`: alerts as they stand, or their history. `millrace alerts incidents`: those that belong together. `millrace alerts test`: a marked alert to the sinks of a
  * pipeline, to see that it arrives. It passes through no log and no store, and is known by `"test": true` and its id.
  */
 import { hostname } from 'node:os'
 import { defineCommand } from 'citty'
 import { knownRemedy } from '../engine/config/did-you-mean.ts'
 import { readTimeMs, TIME_ALLOWED } from '../engine/config/times.ts'
+import { durationText, readDurationMs } from '../engine/config/units.ts'
 import type { Alert, AlertState } from '../engine/contract/alert.ts'
 import { type Fault, MillraceError } from '../engine/contract/errors.ts'
 import type { PipelinePlan, SinkPlan } from '../engine/contract/plan.ts'
 import type { Registry, Sink, SinkContext, SinkPlugin } from '../engine/contract/plugins.ts'
-import { QUERY_ROWS_MAX } from '../engine/contract/queries.ts'
+import { type Page, QUERY_ROWS_MAX } from '../engine/contract/queries.ts'
+import { INCIDENT_GAP_MS, type Incident, incidentsOf } from '../engine/pipeline/incidents.ts'
 import { seriesText } from '../engine/series/series-key.ts'
 import { askFlags, askNodeOrStore } from './ask.ts'
 import { type Colours, colours, wantsColour } from './colour.ts'
@@ -19,7 +21,11 @@ import { loadPipelines } from './load-pipeline.ts'
 import { type Command, EXIT_FAILED, EXIT_OK, EXIT_USAGE, type Shell, shellOf } from './shell.ts'
 
 const STATES: readonly AlertState[] = ['pending', 'firing', 'resolved']
-const ACTIONS = ['list', 'test']
+const ACTIONS = ['list', 'incidents', 'test']
+/** Transitions that incidents are made of; beyond, the oldest are asked for only. */
+const TRANSITIONS_MAX = 100_000
+/** Alerts of an incident that are shown; `--json` has all. */
+const SHOWN_MAX = 8
 const SINCE_DEFAULT = '-24h'
 
 export const alerts: Command = {
@@ -29,7 +35,8 @@ export const alerts: Command = {
       action: {
         type: 'positional',
         required: false,
-        description: 'list (the default), or test and the pipelines (.ts .mts .js .mjs) whose sinks to try',
+        description:
+          'list (the default), incidents, or test and the pipelines (.ts .mts .js .mjs) whose sinks to try',
       },
       pipeline: { type: 'string', valueHint: 'name', description: 'of this pipeline only' },
       state: { type: 'string', valueHint: STATES.join('|'), description: 'list: in this state only' },
@@ -37,7 +44,18 @@ export const alerts: Command = {
       since: {
         type: 'string',
         valueHint: 'time',
-        description: `list: history from here on (default ${SINCE_DEFAULT})`,
+        description: `list, incidents: history from here on (default ${SINCE_DEFAULT})`,
+      },
+      by: {
+        type: 'string',
+        valueHint: 'label,…',
+        description:
+          'incidents: alerts with equal values of these belong together (default: any label in common)',
+      },
+      gap: {
+        type: 'string',
+        valueHint: 'duration',
+        description: `incidents: what begins so long after the others ended still belongs to them (default ${durationText(INCIDENT_GAP_MS)})`,
       },
       sink: { type: 'string', valueHint: 'name', description: 'test: this sink only' },
       json: { type: 'boolean', description: 'print as JSON' },
@@ -50,6 +68,7 @@ export const alerts: Command = {
   millrace alerts                                   what is pending or firing now
   millrace alerts list --state firing --json
   millrace alerts list --history --since -1h --pipeline checkout-latency
+  millrace alerts incidents --since -7d --by host   what fired together, by host
   millrace alerts test pipeline.ts                  does an alert reach its webhook?
   millrace alerts test pipeline.ts --sink webhook
 
@@ -65,7 +84,8 @@ async function runAlerts(
   const [action = 'list', ...files] = words
   if (action === 'test') return runTest(files, args, shell)
   if (action === 'list' && files.length === 0) return runList(args, shell)
-  const said = action === 'list' ? files[0]! : action
+  if (action === 'incidents' && files.length === 0) return runIncidents(args, shell)
+  const said = action === 'list' || action === 'incidents' ? files[0]! : action
   shell.err(`millrace alerts: ${JSON.stringify(said)} is not understood. ${knownRemedy(said, ACTIONS)}\n`)
   return EXIT_USAGE
 }
@@ -77,16 +97,7 @@ async function runList(args: Readonly<Record<string, unknown>>, shell: Shell): P
     const remedy = `Write one of ${STATES.join(', ')}.`
     faults.push({ place: '--state', value: args.state, problem: 'is not one of the choices', remedy })
   }
-  const since = typeof args.since === 'string' ? args.since : SINCE_DEFAULT
-  const fromMs = readTimeMs(since, shell.clock.nowMs())
-  if (fromMs === null) {
-    faults.push({
-      place: '--since',
-      value: since,
-      problem: 'is not a time',
-      remedy: `Write ${TIME_ALLOWED}.`,
-    })
-  }
+  const fromMs = sinceMs(args, shell, faults)
   if (faults.length > 0) throw MillraceError.ofFaults('INPUT_INVALID', 'what to list is not clear', faults)
   const answers = await askNodeOrStore(args, shell)
   try {
@@ -96,9 +107,7 @@ async function runList(args: Readonly<Record<string, unknown>>, shell: Shell): P
     if (args.history === true) {
       const names = named === undefined ? (await answers.pipelines()).map(({ name }) => name) : [named]
       const pages = await Promise.all(
-        names.map((pipeline) =>
-          answers.alertHistory({ ...wanted, pipeline, limit: QUERY_ROWS_MAX, fromMs: fromMs! }),
-        ),
+        names.map((pipeline) => answers.alertHistory({ ...wanted, pipeline, limit: QUERY_ROWS_MAX, fromMs })),
       )
       found = pages.flatMap(({ rows }) => rows).sort((a, b) => a.atMs - b.atMs)
     } else found = await answers.alerts({ ...wanted, ...(named === undefined ? {} : { pipeline: named }) })
@@ -112,9 +121,103 @@ async function runList(args: Readonly<Record<string, unknown>>, shell: Shell): P
   }
 }
 
+function sinceMs(args: Readonly<Record<string, unknown>>, shell: Shell, faults: Fault[]): number {
+  const since = typeof args.since === 'string' ? args.since : SINCE_DEFAULT
+  const ms = readTimeMs(since, shell.clock.nowMs())
+  if (ms !== null) return ms
+  faults.push({ place: '--since', value: since, problem: 'is not a time', remedy: `Write ${TIME_ALLOWED}.` })
+  return 0
+}
+
+async function runIncidents(args: Readonly<Record<string, unknown>>, shell: Shell): Promise<number> {
+  const faults: Fault[] = []
+  const fromMs = sinceMs(args, shell, faults)
+  const gap = args.gap === undefined ? { value: INCIDENT_GAP_MS } : readDurationMs(args.gap)
+  if ('problem' in gap) {
+    const remedy = 'Write a duration, such as 5m.'
+    faults.push({ place: '--gap', value: args.gap, problem: gap.problem, remedy })
+  }
+  const by = typeof args.by === 'string' ? args.by.split(',').map((name) => name.trim()) : undefined
+  if (by?.includes('')) {
+    faults.push({
+      place: '--by',
+      value: args.by,
+      problem: 'names no label',
+      remedy: 'Write labels: --by host,service.',
+    })
+  }
+  if (faults.length > 0)
+    throw MillraceError.ofFaults('INPUT_INVALID', 'what belongs together is not clear', faults)
+  const answers = await askNodeOrStore(args, shell)
+  try {
+    const named = typeof args.pipeline === 'string' ? [args.pipeline] : null
+    const pipelines = named ?? (await answers.pipelines()).map(({ name }) => name)
+    const told: Alert[] = []
+    for (const pipeline of pipelines) {
+      // What began before, and fires on.
+      told.push(...(await answers.alerts({ pipeline })))
+      let cursor: string | null = null
+      do {
+        const page: Page<Alert> = await answers.alertHistory({
+          pipeline,
+          limit: QUERY_ROWS_MAX,
+          fromMs,
+          ...(cursor === null ? {} : { cursor }),
+        })
+        told.push(...page.rows)
+        cursor = page.rows.length === 0 ? null : page.cursor
+        if (told.length < TRANSITIONS_MAX) continue
+        shell.err(`the first ${TRANSITIONS_MAX} transitions only: give a later --since, or a --pipeline\n`)
+        break
+      } while (cursor !== null)
+    }
+    const options = {
+      gapMs: 'value' in gap ? gap.value : INCIDENT_GAP_MS,
+      ...(by === undefined ? {} : { by }),
+    }
+    const found = incidentsOf(told, options)
+    const paint = colours(wantsColour(shell.outIsTerminal === true, shell.env))
+    if (args.json === true) shell.out(`${JSON.stringify({ rows: found }, null, 2)}\n`)
+    else if (found.length === 0) shell.err('no incidents\n')
+    else shell.out(found.map((incident) => incidentText(incident, paint)).join('\n'))
+    return EXIT_OK
+  } finally {
+    await answers.close()
+  }
+}
+
+/**
+ *     open      2026-01-31 12:00:05Z  critical  3 alerts  {rack="7"}
+ *       12:00:05Z  host-usage/full  cpu{host="a"}: cpu 0.99 is above 0.9
+ */
+function incidentText(
+  { severity, sinceMs, untilMs, labels, alerts: parts }: Incident,
+  paint: Colours,
+): string {
+  const state = untilMs === null ? paint.red('open    ') : paint.green('closed  ')
+  const lasted =
+    untilMs === null
+      ? ''
+      : `  ${durationText(Math.max(1_000, Math.round((untilMs - sinceMs) / 1_000) * 1_000))}`
+  const marked = severity === 'critical' ? `  ${paint.red('critical')}` : ''
+  const alerts = parts.length === 1 ? '1 alert' : `${parts.length} alerts`
+  const shared = Object.keys(labels).length === 0 ? '' : `  ${seriesText(labels)}`
+  const lines = [`${state}  ${paint.dim(timeText(sinceMs))}${lasted}${marked}  ${alerts}${shared}`]
+  for (const part of parts.slice(0, SHOWN_MAX)) {
+    const where = `${part.pipeline}/${part.detector} ${seriesText(part.group)}`
+    lines.push(`  ${paint.dim(timeText(part.sinceMs))}  ${where}: ${part.reason}`)
+  }
+  if (parts.length > SHOWN_MAX) lines.push(`  and ${parts.length - SHOWN_MAX} more (--json)`)
+  return `${lines.join('\n')}\n`
+}
+
+function timeText(ms: number): string {
+  return `${new Date(ms).toISOString().slice(0, 19).replace('T', ' ')}Z`
+}
+
 /** `firing    2026-01-31 12:00:05Z  host-usage/full  host_cpu_busy_ratio{cpu="0"}: …` */
 export function alertLine(alert: Alert, paint: Colours): string {
-  const at = `${new Date(alert.atMs).toISOString().slice(0, 19).replace('T', ' ')}Z`
+  const at = timeText(alert.atMs)
   const where = `${alert.pipeline}/${alert.detector} ${seriesText(alert.group)}`
   const marks = [
     ...(alert.severity === 'critical' ? ['critical'] : []),

@@ -250,6 +250,50 @@ describe('millrace alerts', () => {
     expect(asked.at(-1)).toBe(`/api/v1/alerts/history?pipeline=cpu&limit=10000&from=${Date.UTC(2026, 0, 1)}`)
   })
 
+  test('incidents are what stood together, from the history and what fires now', async () => {
+    const asked: string[] = []
+    const [a, b, c] = ['a', 'b', 'c'].map((host, i) =>
+      testAlert({
+        id: `cpu/${host}`,
+        group: { host, rack: '7' },
+        sinceMs: NOW + i * 1_000,
+        atMs: NOW + i * 1_000,
+      }),
+    )
+    const closed = { ...a!, state: 'resolved' as const, atMs: NOW + 90_000 }
+    const page = (rows: readonly unknown[], cursor: string | null) => ({ rows, cursor })
+    const { port } = await fakeNode(
+      { '/api/v1/alerts': { rows: [c] }, '/api/v1/alerts/history': page([a, b, c, closed], null) },
+      asked,
+    )
+    const words = ['alerts', 'incidents', '--since', '2026-01-01', '--port', port]
+    const { out } = await runCommand(words, { cwd: dir })
+    expect(out).toBe(
+      [
+        'open      2026-01-31 12:00:00Z  3 alerts  {rack="7"}',
+        ...['a', 'b', 'c'].map(
+          (host, i) => `  2026-01-31 12:00:0${i}Z  cpu/mean-ewma {host="${host}",rack="7"}: ${a!.reason}`,
+        ),
+        '',
+      ].join('\n'),
+    )
+    expect(asked).toContain(`/api/v1/alerts/history?pipeline=cpu&limit=10000&from=${Date.UTC(2026, 0, 1)}`)
+    const apart = await runCommand([...words, '--by', 'host', '--json'], { cwd: dir })
+    expect(JSON.parse(apart.out).rows).toMatchObject([
+      { id: 'cpu/a', untilMs: NOW + 90_000 },
+      { id: 'cpu/b', untilMs: null },
+      { id: 'cpu/c', alerts: [{ id: 'cpu/c' }] },
+    ])
+  })
+
+  test('incidents refuse what they cannot group by', async () => {
+    const { err } = await runCommand(['alerts', 'incidents', '--gap', '5', '--by', 'host,', '--since', 'x'], {
+      cwd: dir,
+    })
+    for (const place of ['--gap: has no unit', '--by: names no label', '--since: is not a time'])
+      expect(err).toContain(place)
+  })
+
   test('what is not understood is a usage error, with what was meant', async () => {
     const typo = await runCommand(['alerts', 'lst'], { cwd: dir })
     expect(typo).toMatchObject({ code: 2 })

@@ -37,6 +37,7 @@ import { rateOfChangePlugin } from './detectors/rate-of-change.ts'
 import { silencePlugin } from './detectors/silence.ts'
 import { spotPlugin } from './detectors/spot.ts'
 import { thresholdPlugin } from './detectors/threshold.ts'
+import { alertmanagerPlugin } from './sinks/alertmanager.ts'
 import { ndjsonFilePlugin } from './sinks/ndjson-file.ts'
 import { stdoutPlugin } from './sinks/stdout.ts'
 import { webhookPlugin } from './sinks/webhook.ts'
@@ -72,7 +73,7 @@ export const registry: Registry = {
     detector(pcaPlugin),
     detector(peersPlugin),
   ]),
-  sinks: byKind([sink(ndjsonFilePlugin), sink(stdoutPlugin), sink(webhookPlugin)]),
+  sinks: byKind([sink(ndjsonFilePlugin), sink(stdoutPlugin), sink(webhookPlugin), sink(alertmanagerPlugin)]),
 }
 
 function byKind<P extends { readonly kind: string }>(plugins: readonly P[]): ReadonlyMap<string, P> {

@@ -369,6 +369,8 @@ export interface SinkPlugin<O = unknown> {
   readonly kind: string
   readonly summary: string
   readonly guarantee: Sink['guarantee']
+  /** What it can make something of; left out: everything. */
+  readonly feeds?: readonly SinkFeed[]
   readonly options: OptionSpec<O>
   /** The topic that the sink writes to, if it does: pipelines must not feed themselves. */
   readonly writesTopic?: (options: O) => string

@@ -306,6 +306,11 @@ export class PlanCompiler {
         )
       }
       const chosen = this.#choice(sink, 'sink', this.#registry.sinks, path, 'stdout()')
+      const taken = chosen?.plugin.feeds
+      if (taken !== undefined && !taken.some((one) => one === feed)) {
+        const remedy = `Give it { of: '${taken[0]}' }, or choose another sink for ${String(feed)}, such as webhook.`
+        this.#fault(`${path}.of`, feed, `is nothing that ${chosen?.definition.kind} takes`, remedy)
+      }
       const options =
         chosen === null ? null : this.#options(chosen.plugin.options, chosen.definition.options, path)
       return {

@@ -172,6 +172,69 @@ describe('auto', () => {
     expect(verdict.score).toBeGreaterThan(1)
   })
 
+  describe('explains', () => {
+    const told = (values: number, of: (i: number) => number, everyMs = FIVE_MINUTES) => {
+      const detector = autoPlugin.create(parsed(autoPlugin, {}))
+      const cells = new Float64Array(detector.width)
+      const verdict = newVerdict()
+      for (let i = 0; i < values; i++) {
+        detector.score(cells, 0, i * everyMs, of(i), verdict)
+        detector.learn(cells, 0, i * everyMs, of(i), verdict)
+      }
+      const { facts } = detector.explain!(cells, 0)
+      return {
+        facts: Object.fromEntries(facts.map(({ name, value }) => [name, value])),
+        scoreOf: (value: number): number => {
+          detector.score(cells, 0, values * everyMs, value, verdict)
+          return verdict.score
+        },
+      }
+    }
+
+    test('how far its warm-up is, and what it saw in it', () => {
+      expect(told(0, () => 1).facts).toEqual({ 'warm-up': '0 of 150 values' })
+      expect(told(100, (i) => 7 + (i % 2), 10_000).facts).toMatchObject({
+        'warm-up': '100 of 150 values',
+        interval: '10s',
+        range: '7 … 8',
+      })
+    })
+
+    test('level, interval, and whether the week says more than they do', () => {
+      const flat = told(3 * 7 * DAY, noisy(100, 5)).facts
+      expect(flat.interval).toBe('5m')
+      expect(flat.level).toMatch(/^(99|100|101)(\.\d+)? ± (3|4)\.\d+$/)
+      expect(flat.season).toBe('none to speak of; 168 of 168 hours of the week known')
+      const noise = noisy(0, 1)
+      const daily = told(3 * 7 * DAY, (i) => 100 + 50 * Math.sin((2 * Math.PI * i) / DAY) + noise()).facts
+      expect(daily.season).toMatch(/^in use, ± \d/)
+      expect(told(200, () => 5).facts.season).toMatch(/17 of 168 hours/)
+    })
+
+    test('what makes an alarm: a new deviation as large as the level takes is one, half the least of all is none', () => {
+      const { facts, scoreOf } = told(2 * DAY, noisy(100, 5))
+      const sizes = Object.entries(facts)
+        .filter(([name, value]) => name.startsWith('view ') && value.startsWith('from '))
+        .map(([name, value]) => ({ name, size: Number(/[\d.]+/.exec(value)![0]) }))
+      expect(sizes.map(({ name }) => name)).toEqual([
+        'view level',
+        'view step',
+        'view shift',
+        'view season',
+        'view activity',
+      ])
+      const level = sizes.find(({ name }) => name === 'view level')!.size
+      expect(scoreOf(100 + 1.1 * level)).toBeGreaterThan(1)
+      expect(scoreOf(100 + 0.5 * Math.min(...sizes.map(({ size }) => size)))).toBeLessThan(1)
+    })
+
+    test('that an alert rests', () => {
+      const noise = noisy(100, 5)
+      const { facts } = told(3 * DAY + 10, (i) => (i === 3 * DAY ? 400 : noise()))
+      expect(facts.rest).toBe(`${120 - 10 + 0} values`)
+    })
+  })
+
   test('other options do not share the state of the old ones, and the change is named', () => {
     const plan = (detector: ReturnType<typeof auto>) =>
       compilePipelines(

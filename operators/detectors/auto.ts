@@ -12,12 +12,19 @@
  */
 import { number, type OptionInputOf, type OptionsOf, oneOf, optionSpec } from '../../engine/config/options.ts'
 import { DEFINITION, type ValueDetector } from '../../engine/contract/definition.ts'
-import type { Detector, DetectorPlugin, Verdict } from '../../engine/contract/plugins.ts'
+import type {
+  Detector,
+  DetectorHealth,
+  DetectorPlugin,
+  Explanation,
+  Verdict,
+} from '../../engine/contract/plugins.ts'
+import { autoExplanation } from './auto-facts.ts'
 import { abstain, bandText, bounded, DIRECTIONS, type Direction, numberText, SCORE_MAX } from './verdicts.ts'
 import { Activity } from './views/activity.ts'
 import { CODES, CONTEXT_WIDTH, LEARNING, learnContext, measureContext } from './views/context.ts'
-import { Level } from './views/level.ts'
-import { Season } from './views/season.ts'
+import { LEVEL_MEAN, Level } from './views/level.ts'
+import { hoursKnown, Season } from './views/season.ts'
 import { Shift } from './views/shift.ts'
 import { learnTail, statAt, surpriseOf, tailWidth } from './views/tail.ts'
 import { absolute, gain, type Measured, type View } from './views/view.ts'
@@ -235,6 +242,46 @@ class Auto implements Detector {
     return `${shown} is a surprise of one in ${odds}: ${fired.join(', ')}; ${band}`
   }
 
+  health(cells: Float64Array, at: number): DetectorHealth {
+    return cells[at + COUNT]! < LEARNING ? 'warming' : 'ok'
+  }
+
+  explain(cells: Float64Array, at: number): Explanation {
+    const count = cells[at + COUNT]!
+    const lastMs = cells[at + LAST_MS]!
+    const chances = chancesOf(cells[at + INTERVAL]!)
+    const alarm = ((this.#alarm + chances) * (count + DOUBT_VALUES)) / count
+    // Of the value that was expected: scales do not depend on the value, but for what an average of it would be.
+    const measured: Measured = { stat: NaN, size: 0, expected: NaN, scale: 0 }
+    const measure = (i: number): Measured => {
+      VIEWS[i]!.measure(cells, at + VIEW_AT[i]!, cells[at + VIEW_AT[LEVEL]! + LEVEL_MEAN]!, lastMs, measured)
+      return { ...measured }
+    }
+    const level = measure(LEVEL)
+    const season = measure(SEASON)
+    const floor = Math.max(this.#minDeviation, this.#minRelativeDeviation * absolute(level.expected))
+    return autoExplanation({
+      count,
+      learning: LEARNING,
+      intervalMs: cells[at + INTERVAL]!,
+      level: { mean: level.expected, scale: level.scale },
+      season: {
+        hoursKnown: hoursKnown(cells, at + VIEW_AT[SEASON]!),
+        scale: season.scale,
+        counts: season.stat >= 0 && season.scale <= SEASONAL * level.scale,
+      },
+      low: cells[at + LOW]!,
+      high: cells[at + HIGH]!,
+      alarm,
+      views: VIEWS.map((view, i) => {
+        const { stat, scale } = measure(i)
+        const takes = Math.max(statAt(cells, at + VIEW_AT[i]! + view.width, alarm), STAT_MIN[i]!)
+        return { name: view.name, says: view.says, size: stat >= 0 ? Math.max(takes * scale, floor) : NaN }
+      }),
+      rest: Math.max(0, cells[at + REST_UNTIL]! - count),
+    })
+  }
+
   /** Surprise of a value, from the cells as they are and the shares in scratch; leaves its parts in scratch. */
   #surprise(cells: Float64Array, at: number, x: number, timeMs: number): number {
     const measured = this.#measured
@@ -297,11 +344,7 @@ class Auto implements Detector {
     const context = (CONTEXT_WEIGHT * sum) / CODES.length
     if (context > 1) fired |= CONTEXT_BIT
     this.#fired = fired
-    const interval = cells[at + INTERVAL]!
-    const chances =
-      interval > 0 && interval < USUAL_INTERVAL_MS
-        ? CHANCES_WEIGHT * Math.log10(USUAL_INTERVAL_MS / interval)
-        : 0
+    const chances = chancesOf(cells[at + INTERVAL]!)
     const surprise = ((this.#viewSurprise + context) * count) / (count + DOUBT_VALUES) - chances
     return Math.max(surprise, 0)
   }
@@ -311,6 +354,12 @@ class Auto implements Detector {
     this.#expected = measured.expected
     this.#half = Math.max(half, floor)
   }
+}
+
+/** Decades more that an alarm takes where values come closer together than usual. */
+function chancesOf(intervalMs: number): number {
+  if (!(intervalMs > 0) || intervalMs >= USUAL_INTERVAL_MS) return 0
+  return CHANCES_WEIGHT * Math.log10(USUAL_INTERVAL_MS / intervalMs)
 }
 
 /** Tails learn from here on, when views have something to compare with. */

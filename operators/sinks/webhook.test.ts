@@ -5,8 +5,9 @@ import type { Fault } from '../../engine/contract/errors.ts'
 import type { SinkContext } from '../../engine/contract/plugins.ts'
 import { ManualClock, systemClock } from '../../engine/util/clock.ts'
 import { describeSink, testContext, testStream } from '../testing/describe-sink.ts'
+import { retryAfterMs } from './http-sink.ts'
 import { recordJson } from './record-json.ts'
-import { openWebhook, retryAfterMs, type WebhookOptions, webhookPlugin } from './webhook.ts'
+import { openWebhook, type WebhookOptions, webhookPlugin } from './webhook.ts'
 
 interface Request {
   readonly headers: IncomingHttpHeaders
@@ -295,7 +296,7 @@ test('options that cannot work are faults, each with its place', () => {
   expect(placesOf({ url: 'http://me:pw@x/' })).toEqual(['w.url carries a user name or password'])
   expect(placesOf({ url: 'http://x', batch: 0, timeout: '1h' })).toHaveLength(2)
   expect(placesOf({ url: 'http://x', headers: { 'Content-Type': 'a', 'a b': 'c', ok: 'a\nb' } })).toEqual([
-    'w.headers is set by the webhook itself',
+    'w.headers is set by the sink itself',
     'w.headers is no header name',
     'w.headers has a value with characters that a header cannot carry',
   ])

@@ -94,6 +94,10 @@ export function describeDetector<O>({ plugin, options, lead = 0, columns }: Dete
           fc.assert(fc.property(series(lead), (points) => tellsItsHealth(make(), points)))
         })
 
+        test('what it explains of itself changes no cell, and a person can read it', () => {
+          fc.assert(fc.property(series(lead), (points) => explainsItself(make(), points)))
+        })
+
         if (plugin.subject === 'silence') {
           test('the score passes 1 exactly when the group counts as silent', () => {
             fc.assert(
@@ -296,6 +300,22 @@ function tellsItsHealth(detector: Detector, points: readonly Point[]): void {
     if (!sameCells(cells, before)) expect(cells).toEqual(before)
     step(detector, cells, 0, point, verdict)
     if (health === 'warming' && !Number.isNaN(verdict.score)) expect(verdict.score).toBeNaN()
+  }
+}
+
+function explainsItself(detector: Detector, points: readonly Point[]): void {
+  if (detector.explain === undefined) return
+  const cells = new Float64Array(detector.width)
+  const verdict = newVerdict()
+  for (const point of points) {
+    const before = cells.slice()
+    for (const { name, value, meaning } of detector.explain(cells, 0).facts) {
+      const isReadable = name !== '' && meaning.length > 10 && value !== ''
+      if (!isReadable || /NaN|undefined|Infinity|null/.test(value))
+        expect({ name, value, meaning }).toBe('readable')
+    }
+    if (!sameCells(cells, before)) expect(cells).toEqual(before)
+    step(detector, cells, 0, point, verdict)
   }
 }
 

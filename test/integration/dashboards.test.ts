@@ -5,13 +5,12 @@
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join, resolve } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import { stringify } from 'yaml'
 import { expressionsOf, forEverything } from '../../dashboards/expressions.ts'
 import { ALERT_RULES, RECORDING_RULES } from '../../dashboards/prometheus/rules.ts'
-import { json, scratch, start, until, write, writePipeline } from './process.ts'
+import { freePort, json, scratch, start, until, write, writePipeline } from './process.ts'
 
 const has = (program: string): boolean => spawnSync('which', [program]).status === 0
 const RULES = resolve('dashboards/provisioning/prometheus/millrace-rules.yaml')
@@ -318,12 +317,3 @@ test.skipIf(!has('prometheus'))(
   },
   180_000,
 )
-
-async function freePort(): Promise<number> {
-  return new Promise((done) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const address = server.address()
-      server.close(() => done(typeof address === 'object' && address !== null ? address.port : 0))
-    })
-  })
-}

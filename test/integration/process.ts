@@ -1,6 +1,7 @@
 /** Runs the built command line as a user does: a process of its own, a free port, a directory of its own. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -29,7 +30,7 @@ export function scratch(cleanups: (() => unknown)[]): string {
 export function writePipeline(dir: string, body: string, name = 'pipeline.mjs'): string {
   const file = join(dir, name)
   const names =
-    'pipeline, topic, tumbling, sliding, mean, count, sum, max, ewma, threshold, silence, ndjsonFile, webhook, stdout'
+    'pipeline, topic, tumbling, sliding, mean, count, sum, max, ewma, threshold, silence, ndjsonFile, webhook, alertmanager, stdout'
   writeFileSync(file, `import { ${names} } from ${JSON.stringify(join(ROOT, 'dist/index.js'))}\n${body}\n`)
   return file
 }
@@ -129,4 +130,14 @@ export async function json<T>(url: string): Promise<T> {
   const answer = await fetch(url)
   if (!answer.ok) throw new Error(`${url}: ${answer.status} ${await answer.text()}`)
   return (await answer.json()) as T
+}
+
+/** A port of this machine that nobody listens on now. */
+export async function freePort(): Promise<number> {
+  return await new Promise((resolve) => {
+    const server = createServer().listen(0, '127.0.0.1', () => {
+      const address = server.address()
+      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0))
+    })
+  })
 }

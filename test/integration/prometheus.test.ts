@@ -1,10 +1,9 @@
 /** A real Prometheus scrapes a real node; promtool finds nothing to complain of. Debian: apt-get install prometheus. */
 import { spawn, spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
-import { json, scratch, start, until, write, writePipeline } from './process.ts'
+import { freePort, json, scratch, start, until, write, writePipeline } from './process.ts'
 
 const has = (program: string): boolean => spawnSync('which', [program]).status === 0
 
@@ -37,12 +36,7 @@ test.skipIf(!has('prometheus'))(
   'Prometheus scrapes it, and a query finds the samples that were sent',
   async () => {
     const { url, dir } = await node()
-    const port = await new Promise<number>((resolve) => {
-      const server = createServer().listen(0, '127.0.0.1', () => {
-        const address = server.address()
-        server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0))
-      })
-    })
+    const port = await freePort()
     const config = join(dir, 'prometheus.yml')
     const target = new URL(url).host
     writeFileSync(

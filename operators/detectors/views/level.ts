@@ -7,6 +7,8 @@ import { absolute, CLIP, floorAt, gain, type Measured, SETTLED, type View } from
 
 const COUNT = 0
 const MEAN = 1
+/** Where the average lies among the view's cells. */
+export const LEVEL_MEAN = MEAN
 const SCALE = 2
 /** A scale averages over this many values. */
 const SCALE_VALUES = 200

@@ -54,3 +54,10 @@ export class Season implements View {
     cells[at + MEANS + hour] = mean + (x - mean) * gain(visits + 1, HOUR_VALUES)
   }
 }
+
+/** Hours of the week that had values. */
+export function hoursKnown(cells: Float64Array, at: number): number {
+  let known = 0
+  for (let hour = 0; hour < HOURS; hour++) if (cells[at + COUNTS + hour]! > 0) known++
+  return known
+}

@@ -1,0 +1,136 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import type { Alert } from '../contract/alert.ts'
+import { SEVERITIES } from '../contract/plan.ts'
+import type { Labels } from '../contract/samples.ts'
+import { incidentsOf } from './incidents.ts'
+import { testAlert } from './memory-state.ts'
+
+interface Life {
+  readonly group: Labels
+  readonly sinceMs: number
+  /** Null: it fires on. */
+  readonly untilMs: number | null
+}
+
+let next = 0
+function transitions({ group, sinceMs, untilMs }: Life): Alert[] {
+  const id = `p/d/0/${String(next++).padStart(4, '0')}/${sinceMs}`
+  const fired = testAlert({ id, group, sinceMs, atMs: sinceMs })
+  return untilMs === null ? [fired] : [fired, { ...fired, state: 'resolved', atMs: untilMs, reason: 'back' }]
+}
+
+const hosts = (incidents: ReturnType<typeof incidentsOf>): string[][] =>
+  incidents.map(({ alerts }) => alerts.map(({ group }) => `${group.host}/${group.service}`))
+
+describe('incidents', () => {
+  const lives: Life[] = [
+    { group: { host: 'a', service: 'db' }, sinceMs: 1_000, untilMs: 5_000 },
+    { group: { host: 'a', service: 'web' }, sinceMs: 2_000, untilMs: null },
+    { group: { host: 'b', service: 'web' }, sinceMs: 4_000, untilMs: 6_000 },
+    { group: { host: 'c', service: 'mail' }, sinceMs: 4_500, untilMs: 4_600 },
+    { group: { host: 'c', service: 'mail' }, sinceMs: 9_000, untilMs: 9_500 },
+  ]
+  const all = lives.flatMap(transitions)
+
+  test('are alerts at one time with a label in common, also by way of others; what moved first comes first', () => {
+    expect(hosts(incidentsOf(all, { gapMs: 1_000 }))).toEqual([
+      ['a/db', 'a/web', 'b/web'],
+      ['c/mail'],
+      ['c/mail'],
+    ])
+  })
+
+  test('by labels: equal in all of them; without any of them each is its own', () => {
+    expect(hosts(incidentsOf(all, { by: ['host'], gapMs: 10_000 }))).toEqual([
+      ['a/db', 'a/web'],
+      ['b/web'],
+      ['c/mail', 'c/mail'],
+    ])
+    expect(incidentsOf(all, { by: ['rack'] })).toHaveLength(5)
+  })
+
+  test('tell what all share, from when to when, and the highest severity', () => {
+    const severe = all.map((alert) =>
+      alert.group.host === 'b' ? { ...alert, severity: 'critical' as const } : alert,
+    )
+    const [first, second] = incidentsOf(severe, { gapMs: 1_000 })
+    expect(first).toMatchObject({
+      id: all[0]!.id,
+      labels: {},
+      severity: 'critical',
+      sinceMs: 1_000,
+      untilMs: null,
+      alerts: [{ reason: all[0]!.reason, untilMs: 5_000 }, { untilMs: null }, { severity: 'critical' }],
+    })
+    expect(second).toMatchObject({ labels: { host: 'c', service: 'mail' }, sinceMs: 4_500, untilMs: 4_600 })
+  })
+
+  test('hold an alert that became more severe once, and none that only was pending', () => {
+    const [fired] = transitions({ group: { host: 'x' }, sinceMs: 1_000, untilMs: null })
+    const worse = { ...fired!, atMs: 2_000, severity: 'critical' as const, reason: 'worse' }
+    const waits = testAlert({ id: 'w', state: 'pending', group: { host: 'x' }, sinceMs: 1_500, atMs: 1_500 })
+    const calm = { ...waits, state: 'resolved' as const, atMs: 1_600 }
+    expect(incidentsOf([worse, waits, calm, fired!])).toMatchObject([
+      { severity: 'critical', alerts: [{ id: fired!.id, reason: 'worse', severity: 'critical' }] },
+    ])
+  })
+
+  test('agree with a naive oracle, whatever the order of the transitions and however often each is there', () => {
+    const life = fc
+      .record({
+        host: fc.constantFrom('a', 'b', 'c', 'd'),
+        service: fc.constantFrom('x', 'y', 'z'),
+        sinceMs: fc.nat(200),
+        lasts: fc.option(fc.nat(30), { freq: 6 }),
+      })
+      .map(({ host, service, sinceMs, lasts }) => ({
+        group: { host, service },
+        sinceMs,
+        untilMs: lasts === null ? null : sinceMs + lasts,
+      }))
+    const by = fc.constantFrom(undefined, ['host'], ['host', 'service'])
+    fc.assert(
+      fc.property(
+        fc.array(life, { maxLength: 20 }),
+        by,
+        fc.nat(20),
+        fc.nat(),
+        (lives, labels, gapMs, turn) => {
+          const told = lives.flatMap(transitions)
+          const mixed = told.map((_, i) => told[(i * 7 + turn) % told.length]!).concat(told.slice(turn % 3))
+          const whole = mixed.concat(told)
+          const found = incidentsOf(whole, { ...(labels === undefined ? {} : { by: labels }), gapMs })
+          expect(found.map(({ alerts }) => alerts.map(({ id }) => id).sort())).toEqual(
+            naive(told, labels, gapMs),
+          )
+          for (const { severity } of found) expect(SEVERITIES).toContain(severity)
+        },
+      ),
+    )
+  })
+})
+
+/** Each alert, as it begins, looks at every alert of every incident that is open then. */
+function naive(told: readonly Alert[], by: readonly string[] | undefined, gapMs: number): string[][] {
+  const spans = [...new Set(told.map(({ id }) => id))].map((id) => {
+    const of = told.filter((alert) => alert.id === id)
+    const to = of.find(({ state }) => state === 'resolved')?.atMs ?? Infinity
+    return { id, group: of[0]!.group, from: of[0]!.sinceMs, to }
+  })
+  type Span = (typeof spans)[number]
+  const share = (a: Span, b: Span): boolean =>
+    by === undefined
+      ? Object.keys(a.group).some((name) => a.group[name] === b.group[name])
+      : by.every((name) => a.group[name] === b.group[name])
+  let sets: Span[][] = []
+  for (const span of spans.sort((a, b) => a.from - b.from || (a.id < b.id ? -1 : 1))) {
+    const joins = (set: Span[]): boolean =>
+      set.some((other) => share(span, other)) && set.some(({ to }) => to + gapMs >= span.from)
+    sets = [...sets.filter((set) => !joins(set)), [...sets.filter(joins).flat(), span]]
+  }
+  const begun = (set: Span[]): Span => [...set].sort((a, b) => a.from - b.from || (a.id < b.id ? -1 : 1))[0]!
+  return sets
+    .sort((a, b) => begun(a).from - begun(b).from || (begun(a).id < begun(b).id ? -1 : 1))
+    .map((set) => set.map(({ id }) => id).sort())
+}

@@ -1,0 +1,138 @@
+/**
+ * Incidents: alerts that belong together, because they stood at the same time (or nearly) and share labels. A function of the
+ * transitions alone, so that whoever asks later gets the same answer, and closed incidents as well as open ones. As an alert begins,
+ * it joins all incidents that have an alert with a label in common and are open, or have been closed for less than the gap.
+ */
+import type { Alert } from '../contract/alert.ts'
+import { SEVERITIES, type Severity } from '../contract/plan.ts'
+import type { Labels } from '../contract/samples.ts'
+
+/** An alert begins at most so long after others have ended, and still belongs to them. */
+export const INCIDENT_GAP_MS = 300_000
+
+export interface IncidentOptions {
+  /** Alerts with equal values of all of these labels belong together, as with Alertmanager's `group_by`; left out: with any one
+   * label in common. */
+  readonly by?: readonly string[]
+  readonly gapMs?: number
+}
+
+/** One alert from its beginning to its end, as a part of an incident. */
+export interface IncidentAlert {
+  readonly id: string
+  readonly pipeline: string
+  readonly detector: string
+  readonly group: Labels
+  readonly severity: Severity
+  readonly sinceMs: number
+  /** Null: it still fires. */
+  readonly untilMs: number | null
+  /** Of the transition that fired last. */
+  readonly reason: string
+}
+
+export interface Incident {
+  /** That of the alert which began first; of several, of the one whose id comes first. */
+  readonly id: string
+  readonly severity: Severity
+  readonly sinceMs: number
+  /** Null: one of its alerts still fires. */
+  readonly untilMs: number | null
+  /** What all of them have. */
+  readonly labels: Labels
+  /** In order of their beginning: what moved first comes first. */
+  readonly alerts: readonly IncidentAlert[]
+}
+
+/**
+ * `transitions`: in any order, each as often as you like. Alerts that only were pending are left out. Incidents come in order of
+ * their beginning. O(n log n + labels).
+ */
+export function incidentsOf(
+  transitions: readonly Alert[],
+  { by, gapMs = INCIDENT_GAP_MS }: IncidentOptions = {},
+): Incident[] {
+  const alerts = alertsOf(transitions)
+  const parents = alerts.map((_, i) => i)
+  const ends = alerts.map(({ untilMs }) => untilMs ?? Infinity)
+  const rootOf = (i: number): number => {
+    let root = i
+    while (parents[root] !== root) root = parents[root]!
+    parents[i] = root
+    return root
+  }
+  /** By what is shared: the alert that had it last. */
+  const newest = new Map<string, number>()
+  alerts.forEach((alert, i) => {
+    for (const key of keysOf(alert.group, by)) {
+      const other = newest.get(key)
+      newest.set(key, i)
+      if (other === undefined) continue
+      const [root, own] = [rootOf(other), rootOf(i)]
+      if (root === own || ends[root]! + gapMs < alert.sinceMs) continue
+      parents[own] = root
+      ends[root] = Math.max(ends[root]!, ends[own]!)
+    }
+  })
+  const members = new Map<number, IncidentAlert[]>()
+  alerts.forEach((alert, i) => {
+    const root = rootOf(i)
+    const known = members.get(root)
+    if (known === undefined) members.set(root, [alert])
+    else known.push(alert)
+  })
+  return [...members.values()].map(incidentOf).sort(byBeginning)
+}
+
+function alertsOf(transitions: readonly Alert[]): IncidentAlert[] {
+  const byId = new Map<string, Alert[]>()
+  for (const alert of transitions) {
+    const known = byId.get(alert.id)
+    if (known === undefined) byId.set(alert.id, [alert])
+    else known.push(alert)
+  }
+  const alerts: IncidentAlert[] = []
+  for (const life of byId.values()) {
+    life.sort((a, b) => a.atMs - b.atMs || rankOf(a.severity) - rankOf(b.severity))
+    const fired = life.findLast(({ state }) => state === 'firing')
+    const ended = life.find(({ state }) => state === 'resolved')
+    if (fired === undefined) continue
+    const { id, pipeline, detector, group, sinceMs, reason, severity } = fired
+    alerts.push({ id, pipeline, detector, group, severity, sinceMs, untilMs: ended?.atMs ?? null, reason })
+  }
+  return alerts.sort(byBeginning)
+}
+
+/** Alerts that share one of these may belong together. */
+function keysOf(group: Labels, by: readonly string[] | undefined): string[] {
+  if (by !== undefined) {
+    const values = by.map((name) => group[name])
+    return values.every((value) => value === undefined) ? [] : [JSON.stringify(values)]
+  }
+  return Object.entries(group).map((pair) => JSON.stringify(pair))
+}
+
+function incidentOf(alerts: readonly IncidentAlert[]): Incident {
+  const first = alerts[0]!
+  const shared = Object.entries(first.group).filter(([name, value]) =>
+    alerts.every(({ group }) => group[name] === value),
+  )
+  const ends = alerts.map(({ untilMs }) => untilMs)
+  const ranks = alerts.map(({ severity }) => rankOf(severity))
+  return {
+    id: first.id,
+    severity: SEVERITIES[Math.max(...ranks)]!,
+    sinceMs: first.sinceMs,
+    untilMs: ends.reduce((last, end) => (last === null || end === null ? null : Math.max(last, end))),
+    labels: Object.fromEntries(shared),
+    alerts,
+  }
+}
+
+function rankOf(severity: Severity): number {
+  return SEVERITIES.indexOf(severity)
+}
+
+function byBeginning(a: { sinceMs: number; id: string }, b: { sinceMs: number; id: string }): number {
+  return a.sinceMs - b.sinceMs || (a.id < b.id ? -1 : a.id > b.id ? 1 : 0)
+}

@@ -45,6 +45,7 @@ describe('the public API', () => {
       'rangeBreach',
       'rate',
       'rateOfChange',
+      'relativeEntropy',
       'silence',
       'sliding',
       'spot',
@@ -61,7 +62,7 @@ describe('the public API', () => {
   test('every plug-in of the registry can be written in a pipeline', () => {
     const { pipeline, topic, tumbling, sliding } = millrace
     const { count, last, max, mean, min, rate, standardDeviation, sum } = millrace
-    const { cusum, holtWinters, hourOfWeek, mad, pageHinkley, rateOfChange, spot } = millrace
+    const { cusum, holtWinters, hourOfWeek, mad, pageHinkley, rateOfChange, relativeEntropy, spot } = millrace
     const { auto, ewma, pca, peers, rangeBreach, silence, threshold } = millrace
     const { alertmanager, ndjsonFile, stdout, webhook } = millrace
     const aggregates = {
@@ -91,6 +92,7 @@ describe('the public API', () => {
       .detect('f', cusum())
       .detect('g', pageHinkley({ limit: 5, tolerance: 1 }))
       .detect('h', spot())
+      .detect('h', relativeEntropy())
       .detect(silence())
       .to(ndjsonFile({ path: 'results.ndjson' }), { of: 'results' })
       .to(stdout())

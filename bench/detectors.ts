@@ -18,6 +18,7 @@ import { madPlugin } from '../operators/detectors/mad.ts'
 import { pageHinkleyPlugin } from '../operators/detectors/page-hinkley.ts'
 import { rangeBreachPlugin } from '../operators/detectors/range-breach.ts'
 import { rateOfChangePlugin } from '../operators/detectors/rate-of-change.ts'
+import { relativeEntropyPlugin } from '../operators/detectors/relative-entropy.ts'
 import { silencePlugin } from '../operators/detectors/silence.ts'
 import { spotPlugin } from '../operators/detectors/spot.ts'
 import { thresholdPlugin } from '../operators/detectors/threshold.ts'
@@ -28,7 +29,7 @@ const ROWS = 1_000
 const WINDOWS_A_LOOP = 100
 const SEED = 1
 const CHECKED_LOOPS = 3
-const FINDS_NONE: readonly string[] = ['silence', 'spot']
+const FINDS_NONE: readonly string[] = ['silence', 'spot', 'relative-entropy']
 
 export const bench: BenchModule = {
   name: 'detectors',
@@ -45,6 +46,7 @@ export const bench: BenchModule = {
     'cusumNsPerJudge',
     'pageHinkleyNsPerJudge',
     'spotNsPerJudge',
+    'relativeEntropyNsPerJudge',
   ],
   async run({ smoke }): Promise<readonly Figure[]> {
     return [
@@ -66,6 +68,7 @@ export const bench: BenchModule = {
         smoke,
       ),
       await judged('spotNsPerJudge', spotPlugin, {}, smoke),
+      await judged('relativeEntropyNsPerJudge', relativeEntropyPlugin, {}, smoke),
     ]
   },
 }

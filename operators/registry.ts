@@ -34,6 +34,7 @@ import { pcaPlugin } from './detectors/pca.ts'
 import { peersPlugin } from './detectors/peers.ts'
 import { rangeBreachPlugin } from './detectors/range-breach.ts'
 import { rateOfChangePlugin } from './detectors/rate-of-change.ts'
+import { relativeEntropyPlugin } from './detectors/relative-entropy.ts'
 import { silencePlugin } from './detectors/silence.ts'
 import { spotPlugin } from './detectors/spot.ts'
 import { thresholdPlugin } from './detectors/threshold.ts'
@@ -64,6 +65,7 @@ export const registry: Registry = {
     detector(rangeBreachPlugin),
     detector(silencePlugin),
     detector(spotPlugin),
+    detector(relativeEntropyPlugin),
     detector(rateOfChangePlugin),
     detector(pageHinkleyPlugin),
     detector(madPlugin),

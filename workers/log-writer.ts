@@ -32,6 +32,7 @@ import { RingConsumer, RingProducer } from '../engine/ring/spsc-ring.ts'
 import type { Dedupe } from '../engine/store/dedupe/dedupe.ts'
 import type { LogWriter } from '../engine/store/log-contract.ts'
 import { openLogWriter } from '../engine/store/log-store.ts'
+import { bytesToKeep } from '../engine/store/retention.ts'
 import { assert } from '../engine/util/assert.ts'
 import type { Clock } from '../engine/util/clock.ts'
 import { killPoint } from '../engine/util/kill-point.ts'
@@ -72,6 +73,8 @@ export class LogWriterThread {
   readonly #clock: Clock
   readonly #transactionSamplesMax: number
   #retainedAtMs = 0
+  /** False: what was due could not go (a pipeline needs it, a backup holds it). */
+  #canRetain = true
   /** By topic slot: when it last got a tick for an owner of groups. */
   readonly #ownerTickAtMs: Float64Array
 
@@ -299,14 +302,19 @@ export class LogWriterThread {
 
   #retain(): void {
     const nowMs = this.#clock.nowMs()
-    if (nowMs - this.#retainedAtMs < RETENTION_EVERY_MS) return
+    const bytesMax = bytesToKeep(this.#writer.bytes, this.#wiring.retentionBytes, () =>
+      this.#writer.freeBytes(),
+    )
+    // By size as soon as there is no room, by age, and where nothing could go, now and then.
+    const isDue = bytesMax < Infinity && this.#canRetain
+    if (!isDue && nowMs - this.#retainedAtMs < RETENTION_EVERY_MS) return
     const isCollecting = this.#dedupe.collect(this.#appender.logMs)
     const { lowWater, gauges } = this.#board
     const slotOf = new Map(this.#wiring.topics.map((topic) => [topic.topicId, topic.slot]))
     const report = this.#writer.retain({
       nowMs,
       ageMsMax: this.#wiring.retentionAgeMs,
-      bytesMax: this.#wiring.retentionBytes,
+      bytesMax,
       // A topic that no pipeline of this node reads is bound by age and size only.
       lowWater: (topicId, partition) => {
         const slot = slotOf.get(topicId)
@@ -315,6 +323,7 @@ export class LogWriterThread {
     })
     // More to delete: go on at once, between transactions, so that ingest is not held up by one long deletion.
     this.#retainedAtMs = report.more || isCollecting ? 0 : nowMs
+    this.#canRetain = report.batches > 0 || bytesMax === Infinity
     gauges[GAUGE_LOG_BYTES] = this.#writer.bytes
     gauges[GAUGE_LOG_HELD_BACK] = report.heldBack ? 1 : 0
     for (const { topicId, batches } of report.deleted) {

@@ -49,7 +49,8 @@ const FIELDS = {
   retentionSize: {
     type: bytes({ minBytes: 64 * 2 ** 20 }),
     default: '10GB',
-    meaning: 'the oldest samples are deleted when the log is larger than this',
+    meaning:
+      'the oldest samples are deleted when the log is larger than this; up to a tenth more is kept where its file has room',
   },
   partitions: {
     type: integer({ min: 1, max: 1_024 }),

@@ -36,10 +36,27 @@ const TAKEOVER_KEY = Buffer.from('takeover')
 
 /** What lmdb-js offers beyond its types, and this file alone uses. */
 interface Internals {
-  readonly env: { info(): { readonly lastTxnId: number; readonly lastPageNumber: number } }
+  readonly env: {
+    info(): { readonly lastTxnId: number; readonly lastPageNumber: number }
+    /** Of the table of tables, and of the list of free pages. */
+    stat(): TreePages
+    freeStat(): TreePages
+  }
+  /** Of the table itself. */
+  readonly db: { stat(): TreePages }
   ensureReadTxn(): void
   readonly lastSize: number
 }
+
+interface TreePages {
+  readonly pageSize: number
+  readonly treeBranchPageCount: number
+  readonly treeLeafPageCount: number
+  readonly overflowPages: number
+}
+
+/** The first two pages of the file. */
+const META_PAGES = 2
 
 type Root = RootDatabase<Uint8Array, Uint8Array> & Internals
 
@@ -260,6 +277,24 @@ export class StoreEnv {
     }
   }
 
+  /**
+   * Bytes of the file that hold nothing now: pages that were freed and not yet taken again. Tables that this process never
+   * opened count as free. O(tables).
+   */
+  freeBytes(): number {
+    return this.read(() => {
+      const { env } = this.#root
+      const { pageSize } = env.stat()
+      const trees = new Map<string, TreePages>()
+      for (const [handle, table] of this.#tables) {
+        trees.set(handle.slice(0, handle.lastIndexOf('/')), (table as unknown as Internals).db.stat())
+      }
+      let used = META_PAGES + pagesOf(env.stat()) + pagesOf(env.freeStat())
+      for (const tree of trees.values()) used += pagesOf(tree)
+      return Math.max(0, env.info().lastPageNumber + 1 - used) * pageSize
+    })
+  }
+
   /** May be called twice. The writer's and reader's threads end by themselves; nothing here is terminated. */
   close(): Promise<void> {
     this.#closed ??= this.#root.close()
@@ -335,6 +370,10 @@ export class StoreEnv {
     )
     return this.#failure
   }
+}
+
+function pagesOf(tree: TreePages): number {
+  return tree.treeBranchPageCount + tree.treeLeafPageCount + tree.overflowPages
 }
 
 /** Changes the first 4 bytes, and the second time back again. */

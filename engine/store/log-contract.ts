@@ -80,6 +80,8 @@ export interface LogWriter {
   bytesOf(topicId: number): number
   /** Of all topics. */
   readonly bytes: number
+  /** Of the file, that hold nothing now. Not O(1), but a few microseconds. */
+  freeBytes(): number
   /** One transaction (none if nothing is due). */
   retain(request: RetentionRequest): RetentionReport
   /** Canonical keys of the topic's series by id; for building the writer's own tables at start. */

@@ -382,6 +382,19 @@ describe('retention', () => {
     expect(writer.retain(request)).toMatchObject({ batches: 2, more: false })
   })
 
+  test('the bytes of the file that hold nothing grow by what is deleted, and shrink by what is appended', () => {
+    for (let i = 0; i < 40; i++) append([2_000])
+    const before = writer.freeBytes()
+    expect(before).toBeLessThan(20 * 4_096)
+    const bytes = writer.bytes
+    const { bytes: deleted } = writer.retain({ ...forever, bytesMax: bytes / 2, lowWater: nobody })
+    expect(deleted).toBeGreaterThan(bytes / 3)
+    const freed = writer.freeBytes()
+    expect(Math.abs(freed - before - deleted)).toBeLessThan(20 * 4_096)
+    for (let i = 0; i < 10; i++) append([2_000])
+    expect(writer.freeBytes()).toBeLessThan(freed - deleted / 4)
+  })
+
   test('bytes are accounted exactly: what is left is what reopening counts', async () => {
     append([1, 3_000, 100, 2_000])
     writer.retain({ ...forever, bytesMax: 50_000, lowWater: nobody })

@@ -150,6 +150,10 @@ export class LmdbLogWriter implements LogWriter {
     return bytes
   }
 
+  freeBytes(): number {
+    return this.#tables.env.freeBytes()
+  }
+
   seriesOf(topicId: number): readonly Uint8Array[] {
     return this.#tables.env.read(() => this.#tables.readSeries(topicId, 0))
   }

@@ -1,6 +1,14 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { planRetention, type RetainedPartition, type StoredBatch } from './retention.ts'
+import {
+  BYTES_SLACK,
+  bytesToKeep,
+  FREE_BYTES_HIGH,
+  FREE_BYTES_LOW,
+  planRetention,
+  type RetainedPartition,
+  type StoredBatch,
+} from './retention.ts'
 
 /** What a case is made of: partitions as lists of batches, oldest first. */
 interface Case {
@@ -110,6 +118,33 @@ describe('retention', () => {
         const first = plan({ ...input, deletionsMax: 1 })
         expect(first.more).toBe(all.deletions.length > 1)
         expect(first.deletions).toEqual(all.deletions.slice(0, 1))
+      }),
+    )
+  })
+})
+
+describe('how much of the log is kept', () => {
+  const MAX = 100 * FREE_BYTES_HIGH
+  const never = (): number => {
+    throw new Error('not asked')
+  }
+
+  test('all of it below the limit, and above it while the file has room, without asking where it does not matter', () => {
+    expect(bytesToKeep(MAX, MAX, never)).toBe(Infinity)
+    expect(bytesToKeep(MAX + 1, MAX, () => FREE_BYTES_LOW)).toBe(Infinity)
+    expect(bytesToKeep(MAX * (1 + BYTES_SLACK) + 1, MAX, never)).toBeLessThan(MAX * (1 + BYTES_SLACK))
+  })
+
+  test('else what makes room for what comes next, never less than the limit, never more than a tenth above it', () => {
+    fc.assert(
+      fc.property(fc.double({ min: 0, max: 2, noNaN: true }), fc.nat(2 * FREE_BYTES_HIGH), (share, free) => {
+        const bytes = MAX * share
+        const kept = bytesToKeep(bytes, MAX, () => free)
+        expect(kept).toBeGreaterThanOrEqual(MAX)
+        if (bytes > MAX * (1 + BYTES_SLACK)) expect(kept).toBeLessThan(bytes)
+        if (kept < Infinity && bytes <= MAX * (1 + BYTES_SLACK) && kept > MAX) {
+          expect(free + bytes - kept).toBeCloseTo(FREE_BYTES_HIGH, 3)
+        }
       }),
     )
   })

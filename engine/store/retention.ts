@@ -3,7 +3,28 @@
  * append first over all partitions, never past a partition's low-water offset, never a partition's newest batch, at most
  * `deletionsMax` a plan. The log writer carries the plan out in one transaction.
  */
-export const RETENTION_DELETIONS_MAX = 256
+export const RETENTION_DELETIONS_MAX = 1_024
+
+/** Room that the file should have for what is appended next; below the first, retention makes as much as the second. */
+export const FREE_BYTES_LOW = 4 * 2 ** 20
+export const FREE_BYTES_HIGH = 8 * 2 ** 20
+/** What the log may be larger than its limit, while its file has room for it; beyond, it is deleted in steps. */
+export const BYTES_SLACK = 0.1
+const STEP_BYTES = 2 ** 20
+
+/**
+ * How large the log may stay, for `planRetention`: beyond `bytesMax`, no more is deleted than what is appended next needs.
+ * lmdb-js checks the whole list of the file's free pages with each commit, in more than linear time, so they are kept few,
+ * and what the file has is filled before anything is deleted: docs/decisions/store.md. Infinity: nothing is due.
+ * `freeBytes` is asked for only where it matters.
+ */
+export function bytesToKeep(bytes: number, bytesMax: number, freeBytes: () => number): number {
+  if (bytes <= bytesMax) return Infinity
+  const most = bytesMax * (1 + BYTES_SLACK)
+  if (bytes > most) return Math.max(bytesMax, most - STEP_BYTES)
+  const free = freeBytes()
+  return free >= FREE_BYTES_LOW ? Infinity : Math.max(bytesMax, bytes - (FREE_BYTES_HIGH - free))
+}
 
 export interface StoredBatch {
   readonly baseOffset: number

@@ -22,6 +22,7 @@ describe('the public API', () => {
       'alertmanager',
       'auto',
       'bandReason',
+      'contextMemory',
       'count',
       'cusum',
       'defineConfig',
@@ -30,6 +31,7 @@ describe('the public API', () => {
       'holtWinters',
       'hourOfWeek',
       'judgeBand',
+      'knnCad',
       'last',
       'mad',
       'max',
@@ -62,7 +64,18 @@ describe('the public API', () => {
   test('every plug-in of the registry can be written in a pipeline', () => {
     const { pipeline, topic, tumbling, sliding } = millrace
     const { count, last, max, mean, min, rate, standardDeviation, sum } = millrace
-    const { cusum, holtWinters, hourOfWeek, mad, pageHinkley, rateOfChange, relativeEntropy, spot } = millrace
+    const {
+      contextMemory,
+      cusum,
+      knnCad,
+      holtWinters,
+      hourOfWeek,
+      mad,
+      pageHinkley,
+      rateOfChange,
+      relativeEntropy,
+      spot,
+    } = millrace
     const { auto, ewma, pca, peers, rangeBreach, silence, threshold } = millrace
     const { alertmanager, ndjsonFile, stdout, webhook } = millrace
     const aggregates = {
@@ -93,6 +106,8 @@ describe('the public API', () => {
       .detect('g', pageHinkley({ limit: 5, tolerance: 1 }))
       .detect('h', spot())
       .detect('h', relativeEntropy())
+      .detect('g', knnCad())
+      .detect('f', contextMemory())
       .detect(silence())
       .to(ndjsonFile({ path: 'results.ndjson' }), { of: 'results' })
       .to(stdout())

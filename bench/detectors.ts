@@ -10,10 +10,12 @@ import { Cells } from '../engine/state/cells.ts'
 import { assert } from '../engine/util/assert.ts'
 import { Prng } from '../engine/util/prng.ts'
 import { autoPlugin } from '../operators/detectors/auto.ts'
+import { contextMemoryPlugin } from '../operators/detectors/context-memory.ts'
 import { cusumPlugin } from '../operators/detectors/cusum.ts'
 import { ewmaPlugin } from '../operators/detectors/ewma.ts'
 import { holtWintersPlugin } from '../operators/detectors/holt-winters.ts'
 import { hourOfWeekPlugin } from '../operators/detectors/hour-of-week.ts'
+import { knnCadPlugin } from '../operators/detectors/knn-cad.ts'
 import { madPlugin } from '../operators/detectors/mad.ts'
 import { pageHinkleyPlugin } from '../operators/detectors/page-hinkley.ts'
 import { rangeBreachPlugin } from '../operators/detectors/range-breach.ts'
@@ -29,7 +31,7 @@ const ROWS = 1_000
 const WINDOWS_A_LOOP = 100
 const SEED = 1
 const CHECKED_LOOPS = 3
-const FINDS_NONE: readonly string[] = ['silence', 'spot', 'relative-entropy']
+const FINDS_NONE: readonly string[] = ['silence', 'spot', 'relative-entropy', 'knn-cad', 'context-memory']
 
 export const bench: BenchModule = {
   name: 'detectors',
@@ -47,6 +49,8 @@ export const bench: BenchModule = {
     'pageHinkleyNsPerJudge',
     'spotNsPerJudge',
     'relativeEntropyNsPerJudge',
+    'knnCadNsPerJudge',
+    'contextMemoryNsPerJudge',
   ],
   async run({ smoke }): Promise<readonly Figure[]> {
     return [
@@ -69,6 +73,8 @@ export const bench: BenchModule = {
       ),
       await judged('spotNsPerJudge', spotPlugin, {}, smoke),
       await judged('relativeEntropyNsPerJudge', relativeEntropyPlugin, {}, smoke),
+      await judged('knnCadNsPerJudge', knnCadPlugin, {}, smoke),
+      await judged('contextMemoryNsPerJudge', contextMemoryPlugin, {}, smoke),
     ]
   },
 }

@@ -24,10 +24,12 @@ import { ratePlugin } from './aggregates/rate.ts'
 import { standardDeviationPlugin } from './aggregates/standard-deviation.ts'
 import { sumPlugin } from './aggregates/sum.ts'
 import { autoPlugin } from './detectors/auto.ts'
+import { contextMemoryPlugin } from './detectors/context-memory.ts'
 import { cusumPlugin } from './detectors/cusum.ts'
 import { ewmaPlugin } from './detectors/ewma.ts'
 import { holtWintersPlugin } from './detectors/holt-winters.ts'
 import { hourOfWeekPlugin } from './detectors/hour-of-week.ts'
+import { knnCadPlugin } from './detectors/knn-cad.ts'
 import { madPlugin } from './detectors/mad.ts'
 import { pageHinkleyPlugin } from './detectors/page-hinkley.ts'
 import { pcaPlugin } from './detectors/pca.ts'
@@ -66,6 +68,8 @@ export const registry: Registry = {
     detector(silencePlugin),
     detector(spotPlugin),
     detector(relativeEntropyPlugin),
+    detector(knnCadPlugin),
+    detector(contextMemoryPlugin),
     detector(rateOfChangePlugin),
     detector(pageHinkleyPlugin),
     detector(madPlugin),

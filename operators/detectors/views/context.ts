@@ -83,6 +83,26 @@ const STATE_CELLS = 1 + KEPT
 const TABLE = STATES + CODES.length * STATE_CELLS
 export const CONTEXT_WIDTH = TABLE + TABLE_CELLS
 
+/** The average of late. */
+export function contextTrend(cells: Float64Array, at: number): number {
+  return cells[at + TREND]!
+}
+
+/** Around what symbols of the value lie, and in steps from what; once symbols exist. */
+export function contextScale(cells: Float64Array, at: number): { middle: number; scale: number } {
+  const scales = at + SCALES + VALUE * SCALE_CELLS
+  return { middle: cells[scales]!, scale: cells[scales + 1]! }
+}
+
+/** Share of the memory's counters that are in use, once symbols exist. O(counters). */
+export function contextFilled(cells: Float64Array, at: number): number {
+  let used = 0
+  for (let i = at + TABLE; i < at + TABLE + TABLE_CELLS; i++) {
+    for (let word = cells[i]! | 0; word !== 0; word >>>= 2) if ((word & 3) !== 0) used++
+  }
+  return used / (TABLE_CELLS * COUNTERS_A_CELL)
+}
+
 const HOUR_MS = 3_600_000
 const SYMBOL_MAX = 60
 

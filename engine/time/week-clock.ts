@@ -18,7 +18,20 @@ const QUARTER_MS = 15 * MINUTE_MS
 const DAYS = ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat']
 
 export function weekClock(timeZone: string): (timeMs: number) => WeekTime {
-  if (timeZone === 'UTC') return (timeMs) => weekTime(timeMs, 0)
+  const offset = offsetClock(timeZone)
+  return (timeMs) => weekTime(timeMs, offset(timeMs))
+}
+
+/** What a clock on the wall shows, in ms as if it were UTC: in autumn an hour comes twice, in spring one is left out. */
+export function wallClock(timeZone: string): (timeMs: number) => number {
+  if (timeZone === 'UTC') return (timeMs) => timeMs
+  const offset = offsetClock(timeZone)
+  return (timeMs) => timeMs + offset(timeMs) * MINUTE_MS
+}
+
+/** Minutes to add to UTC. */
+function offsetClock(timeZone: string): (timeMs: number) => number {
+  if (timeZone === 'UTC') return () => 0
   const format = new Intl.DateTimeFormat('en-US', {
     timeZone,
     weekday: 'short',
@@ -34,7 +47,7 @@ export function weekClock(timeZone: string): (timeMs: number) => WeekTime {
       quarter = now
       offsetMinutes = offsetAt(format, now * QUARTER_MS)
     }
-    return weekTime(timeMs, offsetMinutes)
+    return offsetMinutes
   }
 }
 

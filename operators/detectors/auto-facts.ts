@@ -43,7 +43,7 @@ export function autoExplanation(of: AutoFacts): Explanation {
     `${numberText(of.level.mean)} ± ${numberText(of.level.scale)}`,
     'average of some 200 values, and how far they usually lie from it',
   )
-  tell('season', seasonText(of.season), 'whether the hour of the week (UTC) says more than the level does')
+  tell('season', seasonText(of.season), 'whether the hour of the week says more than the level does')
   tell(
     'range',
     `${numberText(of.low)} … ${numberText(of.high)}`,

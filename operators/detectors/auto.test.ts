@@ -5,6 +5,7 @@ import { DetectionStage } from '../../engine/pipeline/detection.ts'
 import { compilePipelines } from '../../engine/pipeline/plan.ts'
 import { planDifference, planHash } from '../../engine/pipeline/plan-difference.ts'
 import { Cells, PAGE_CELLS } from '../../engine/state/cells.ts'
+import { weekClock } from '../../engine/time/week-clock.ts'
 import { Prng } from '../../engine/util/prng.ts'
 import { mean } from '../aggregates/mean.ts'
 import { registry } from '../registry.ts'
@@ -52,6 +53,27 @@ describe('auto', () => {
     const value = (i: number): number => 10 + noise() + (i % DAY >= 24 && i % DAY < 36 ? 60 : 0)
     judge.run(5 * DAY, value)
     expect(alarms(judge.run(9 * DAY, value))).toBe(0)
+  })
+
+  test.each([
+    ['spring', Date.UTC(2026, 1, 16)],
+    ['autumn', Date.UTC(2026, 8, 14)],
+  ])('business hours in a time zone are no news when its clocks change in %s', (_, startMs) => {
+    // Six weeks before the change, and the fortnight after.
+    const judge = judgeSeries(autoPlugin, { timeZone: 'Europe/Berlin' }, FIVE_MINUTES, startMs)
+    const noise = noisy(0, 3, 2)
+    const clock = weekClock('Europe/Berlin')
+    const value = (): number => {
+      const hour = clock(judge.nowMs + FIVE_MINUTES).minute / 60
+      return 20 + 80 * Math.max(0, Math.min(1, (hour - 7) / 2, (19 - hour) / 2)) + noise()
+    }
+    const run = (days: number): number => {
+      let found = 0
+      for (let i = 0; i < days * DAY; i++) if (judge.next(value()).score > 1) found++
+      return found
+    }
+    run(35)
+    expect(run(21)).toBe(0)
   })
 
   test('a drop to nothing is found at its first value', () => {

@@ -10,7 +10,14 @@
  *
  * Sources: views/*.ts, each of which names its own. O(1) a value.
  */
-import { number, type OptionInputOf, type OptionsOf, oneOf, optionSpec } from '../../engine/config/options.ts'
+import {
+  number,
+  type OptionInputOf,
+  type OptionsOf,
+  oneOf,
+  optionSpec,
+  shape,
+} from '../../engine/config/options.ts'
 import { DEFINITION, type ValueDetector } from '../../engine/contract/definition.ts'
 import type {
   Detector,
@@ -19,6 +26,7 @@ import type {
   Explanation,
   Verdict,
 } from '../../engine/contract/plugins.ts'
+import { timeZoneSchema, wallClock } from '../../engine/time/week-clock.ts'
 import { autoExplanation } from './auto-facts.ts'
 import { abstain, bandText, bounded, DIRECTIONS, type Direction, numberText, SCORE_MAX } from './verdicts.ts'
 import { Activity } from './views/activity.ts'
@@ -56,6 +64,11 @@ const options = optionSpec({
     meaning: 'an alert stays open for at least so many values, or 15 % of those seen if that is less',
   },
   direction: { type: oneOf(...DIRECTIONS), default: 'both', meaning: 'which side is anomalous' },
+  timeZone: {
+    type: shape('time zone', 'an IANA name such as "Europe/Berlin"', timeZoneSchema),
+    default: 'UTC',
+    meaning: 'whose hours of the week are learned, through daylight saving',
+  },
 })
 
 type Options = OptionsOf<typeof options>
@@ -154,6 +167,8 @@ class Auto implements Detector {
   readonly #clear: number
   readonly #rest: number
   readonly #direction: Direction
+  /** What views and memory take for the time, since they only look at its hour. */
+  readonly #wallMs: (timeMs: number) => number
   // Scratch of one call, never state.
   readonly #measured: Measured = { stat: NaN, size: 0, expected: NaN, scale: 0 }
   readonly #shares = new Float64Array(CODES.length)
@@ -172,6 +187,7 @@ class Auto implements Detector {
     this.#clear = parsed.clear
     this.#rest = parsed.rest
     this.#direction = parsed.direction
+    this.#wallMs = wallClock(parsed.timeZone)
   }
 
   // hot: a call a (group, window).
@@ -181,8 +197,9 @@ class Auto implements Detector {
       return
     }
     const x = bounded(value)
-    measureContext(cells, at + CONTEXT, x, timeMs, this.#shares)
-    const surprise = this.#surprise(cells, at, x, timeMs)
+    const wallMs = this.#wallMs(timeMs)
+    measureContext(cells, at + CONTEXT, x, wallMs, this.#shares)
+    const surprise = this.#surprise(cells, at, x, wallMs)
     const deviation = x - this.#expected
     const watched = deviation >= 0 ? this.#direction !== 'down' : this.#direction !== 'up'
     const score = watched ? surprise / this.#alarm : 0
@@ -200,8 +217,9 @@ class Auto implements Detector {
   learn(cells: Float64Array, at: number, timeMs: number, value: number, verdict: Verdict): void {
     const x = bounded(value)
     const count = cells[at + COUNT]!
-    learnContext(cells, at + CONTEXT, x, timeMs, this.#shares)
-    this.#surprise(cells, at, x, timeMs)
+    const wallMs = this.#wallMs(timeMs)
+    learnContext(cells, at + CONTEXT, x, wallMs, this.#shares)
+    this.#surprise(cells, at, x, wallMs)
     if (count >= LEARNING) {
       cells[at + HELD_VIEWS] = this.#viewSurprise
       for (let i = 0; i < CODES.length; i++) {
@@ -219,7 +237,7 @@ class Auto implements Detector {
       const stat = this.#stats[i]!
       if (count >= TAILS_FROM && stat >= 0)
         learnTail(cells, viewAt + view.width, PEAKS, stat, this.#sizes[i]!)
-      view.learn(cells, viewAt, x, timeMs)
+      view.learn(cells, viewAt, x, wallMs)
     }
     if (count >= LEARNING && (x < cells[at + LOW]! || x > cells[at + HIGH]!)) cells[at + BREACHED_AT] = count
     if (count === 0 || x < cells[at + LOW]!) cells[at + LOW] = x
@@ -248,7 +266,7 @@ class Auto implements Detector {
 
   explain(cells: Float64Array, at: number): Explanation {
     const count = cells[at + COUNT]!
-    const lastMs = cells[at + LAST_MS]!
+    const lastMs = this.#wallMs(cells[at + LAST_MS]!)
     const chances = chancesOf(cells[at + INTERVAL]!)
     const alarm = ((this.#alarm + chances) * (count + DOUBT_VALUES)) / count
     // Of the value that was expected: scales do not depend on the value, but for what an average of it would be.
@@ -283,7 +301,7 @@ class Auto implements Detector {
   }
 
   /** Surprise of a value, from the cells as they are and the shares in scratch; leaves its parts in scratch. */
-  #surprise(cells: Float64Array, at: number, x: number, timeMs: number): number {
+  #surprise(cells: Float64Array, at: number, x: number, wallMs: number): number {
     const measured = this.#measured
     const count = cells[at + COUNT]!
     let floor = this.#minDeviation
@@ -295,7 +313,7 @@ class Auto implements Detector {
     for (let i = 0; i < VIEWS.length; i++) {
       const view = VIEWS[i]!
       const viewAt = at + VIEW_AT[i]!
-      view.measure(cells, viewAt, x, timeMs, measured)
+      view.measure(cells, viewAt, x, wallMs, measured)
       const tailAt = viewAt + view.width
       const { stat, size } = measured
       this.#stats[i] = stat

@@ -11,8 +11,13 @@ import type { Alert, AlertState } from '../engine/contract/alert.ts'
 import { type Fault, MillraceError } from '../engine/contract/errors.ts'
 import type { PipelinePlan, SinkPlan } from '../engine/contract/plan.ts'
 import type { Registry, Sink, SinkContext, SinkPlugin } from '../engine/contract/plugins.ts'
-import { type Page, QUERY_ROWS_MAX } from '../engine/contract/queries.ts'
-import { INCIDENT_GAP_MS, type Incident, incidentsOf } from '../engine/pipeline/incidents.ts'
+import { QUERY_ROWS_MAX } from '../engine/contract/queries.ts'
+import {
+  askIncidents,
+  INCIDENT_GAP_MS,
+  INCIDENT_TRANSITIONS_MAX,
+  type Incident,
+} from '../engine/pipeline/incidents.ts'
 import { seriesText } from '../engine/series/series-key.ts'
 import { askFlags, askNodeOrStore } from './ask.ts'
 import { type Colours, colours, wantsColour } from './colour.ts'
@@ -22,8 +27,6 @@ import { type Command, EXIT_FAILED, EXIT_OK, EXIT_USAGE, type Shell, shellOf } f
 
 const STATES: readonly AlertState[] = ['pending', 'firing', 'resolved']
 const ACTIONS = ['list', 'incidents', 'test']
-/** Transitions that incidents are made of; beyond, the oldest are asked for only. */
-const TRANSITIONS_MAX = 100_000
 /** Alerts of an incident that are shown; `--json` has all. */
 const SHOWN_MAX = 8
 const SINCE_DEFAULT = '-24h'
@@ -150,32 +153,16 @@ async function runIncidents(args: Readonly<Record<string, unknown>>, shell: Shel
     throw MillraceError.ofFaults('INPUT_INVALID', 'what belongs together is not clear', faults)
   const answers = await askNodeOrStore(args, shell)
   try {
-    const named = typeof args.pipeline === 'string' ? [args.pipeline] : null
-    const pipelines = named ?? (await answers.pipelines()).map(({ name }) => name)
-    const told: Alert[] = []
-    for (const pipeline of pipelines) {
-      // What began before, and fires on.
-      told.push(...(await answers.alerts({ pipeline })))
-      let cursor: string | null = null
-      do {
-        const page: Page<Alert> = await answers.alertHistory({
-          pipeline,
-          limit: QUERY_ROWS_MAX,
-          fromMs,
-          ...(cursor === null ? {} : { cursor }),
-        })
-        told.push(...page.rows)
-        cursor = page.rows.length === 0 ? null : page.cursor
-        if (told.length < TRANSITIONS_MAX) continue
-        shell.err(`the first ${TRANSITIONS_MAX} transitions only: give a later --since, or a --pipeline\n`)
-        break
-      } while (cursor !== null)
-    }
-    const options = {
-      gapMs: 'value' in gap ? gap.value : INCIDENT_GAP_MS,
+    const { rows: found, isWhole } = await askIncidents(answers, {
+      ...(typeof args.pipeline === 'string' ? { pipeline: args.pipeline } : {}),
       ...(by === undefined ? {} : { by }),
+      gapMs: 'value' in gap ? gap.value : INCIDENT_GAP_MS,
+      fromMs,
+    })
+    if (!isWhole) {
+      const most = INCIDENT_TRANSITIONS_MAX.toLocaleString('en-US')
+      shell.err(`of the first ${most} transitions only: give a later --since, or a --pipeline\n`)
     }
-    const found = incidentsOf(told, options)
     const paint = colours(wantsColour(shell.outIsTerminal === true, shell.env))
     if (args.json === true) shell.out(`${JSON.stringify({ rows: found }, null, 2)}\n`)
     else if (found.length === 0) shell.err('no incidents\n')

@@ -4,6 +4,7 @@
  *     GET /api/v1/results         pipeline, group.LABEL, from, to, limit, cursor
  *     GET /api/v1/alerts          pipeline, state                              alerts as they stand now
  *     GET /api/v1/alerts/history  pipeline, group.LABEL, state, from, to, limit, cursor
+ *     GET /api/v1/incidents       pipeline, from, by, gap                      alerts that belong together
  *     GET /api/v1/late            pipeline, from, to, limit, cursor
  *     GET /api/v1/dead-letters    pipeline
  *     GET /api/v1/pipelines
@@ -11,8 +12,12 @@
  */
 import { MillraceError } from '../contract/errors.ts'
 import type { Queries } from '../contract/queries.ts'
+import { askIncidents } from '../pipeline/incidents.ts'
 import type { Clock } from '../util/clock.ts'
 import { QueryParams } from './query-params.ts'
+
+/** Incidents of the last day, where nothing is said. */
+const INCIDENTS_FROM_MS = 86_400_000
 
 export type ApiQuestion = (queries: Queries, params: QueryParams) => Promise<unknown>
 
@@ -28,6 +33,12 @@ export const API: Readonly<Record<string, ApiQuestion>> = {
   '/api/v1/alerts/history': (queries, params) => {
     const query = { ...pageOf(params), ...given({ group: params.group(), state: params.state() }) }
     return asked(params, () => queries.alertHistory(query))
+  },
+  '/api/v1/incidents': (queries, params) => {
+    const pipeline = params.text('pipeline')
+    const fromMs = params.timeMs('from') ?? params.nowMs - INCIDENTS_FROM_MS
+    const query = { fromMs, ...given({ pipeline, by: params.names('by'), gapMs: params.durationMs('gap') }) }
+    return asked(params, () => askIncidents(queries, query))
   },
   '/api/v1/late': (queries, params) => {
     const query = pageOf(params)

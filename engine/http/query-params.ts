@@ -4,6 +4,7 @@
  */
 import { knownRemedy } from '../config/did-you-mean.ts'
 import { readTimeMs, TIME_ALLOWED } from '../config/times.ts'
+import { DURATION_ALLOWED, readDurationMs } from '../config/units.ts'
 import type { AlertState } from '../contract/alert.ts'
 import type { Fault } from '../contract/errors.ts'
 import { QUERY_ROWS_DEFAULT, QUERY_ROWS_MAX } from '../contract/queries.ts'
@@ -17,11 +18,11 @@ export class QueryParams {
   readonly faults: Fault[] = []
   readonly #search: URLSearchParams
   readonly #known = new Set<string>()
-  readonly #nowMs: number
+  readonly nowMs: number
 
   constructor(query: string, nowMs: number) {
     this.#search = new URLSearchParams(query)
-    this.#nowMs = nowMs
+    this.nowMs = nowMs
   }
 
   text(name: string): string | undefined {
@@ -41,9 +42,29 @@ export class QueryParams {
   timeMs(name: string): number | undefined {
     const value = this.text(name)
     if (value === undefined) return undefined
-    const ms = readTimeMs(value, this.#nowMs)
+    const ms = readTimeMs(value, this.nowMs)
     if (ms === null) this.#fault(name, value, 'is not a time', TIME_REMEDY)
     return ms ?? undefined
+  }
+
+  durationMs(name: string): number | undefined {
+    const value = this.text(name)
+    if (value === undefined) return undefined
+    const read = readDurationMs(value)
+    if ('value' in read) return read.value
+    this.#fault(name, value, read.problem, `Give ${DURATION_ALLOWED}.`)
+    return undefined
+  }
+
+  /** Separated by commas. */
+  names(name: string): readonly string[] | undefined {
+    const names = this.text(name)
+      ?.split(',')
+      .map((one) => one.trim())
+    if (names?.includes('')) {
+      this.#fault(name, this.#search.get(name), 'holds an empty name', 'Give names with commas between them.')
+    }
+    return names
   }
 
   limit(): number {

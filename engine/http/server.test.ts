@@ -5,6 +5,7 @@ import { MillraceError } from '../contract/errors.ts'
 import type { Queries } from '../contract/queries.ts'
 import { HTTP_REQUESTS } from '../metrics/catalog.ts'
 import { readMetric } from '../metrics/merge.ts'
+import { testAlert } from '../pipeline/memory-state.ts'
 import { ManualClock } from '../util/clock.ts'
 
 afterEach(stopAll)
@@ -138,6 +139,39 @@ describe('the JSON API', () => {
       ['late', { pipeline: 'p', limit: 100 }],
       ['deadLetters', { pipeline: 'p' }],
     ])
+  })
+
+  it('puts together incidents of what the queries say, page by page', async () => {
+    const { queries, asked } = recording()
+    const alert = (host: string, sinceMs: number) =>
+      testAlert({ id: `p/${host}`, group: { host, rack: '7' }, sinceMs, atMs: sinceMs })
+    const pages = [
+      { rows: [{ ...alert('a', 900_000), entry: 'p/0/1/0', partition: 0 }], cursor: 'next' },
+      { rows: [], cursor: 'next' },
+    ]
+    const told: Queries = {
+      ...queries,
+      alerts: async () => [alert('b', 950_000)],
+      alertHistory: async (query) => {
+        asked.push(['alertHistory', query])
+        return pages[asked.length - 1]!
+      },
+    }
+    const { port } = await start({ queries: told, clock: new ManualClock(1_000_000) })
+    const path = '/api/v1/incidents?pipeline=p&from=-200s&gap=1m&by=rack'
+    const { status, text } = await send(port, 'GET', path)
+    expect([status, JSON.parse(text)]).toMatchObject([
+      200,
+      { rows: [{ id: 'p/a', labels: { rack: '7' }, alerts: [{ id: 'p/a' }, { id: 'p/b' }] }], isWhole: true },
+    ])
+    const query = { pipeline: 'p', limit: 10_000, fromMs: 800_000 }
+    expect(asked).toEqual([
+      ['alertHistory', query],
+      ['alertHistory', { ...query, cursor: 'next' }],
+    ])
+    const wrong = await send(port, 'GET', '/api/v1/incidents?gap=5&by=a,&form=1')
+    const { faults } = JSON.parse(wrong.text)
+    expect(faults.map(({ place }: { place: string }) => place).sort()).toEqual(['by', 'form', 'gap'])
   })
 
   it('names every fault of a question at once, and does not put it', async () => {

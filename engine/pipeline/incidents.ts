@@ -5,6 +5,7 @@
  */
 import type { Alert } from '../contract/alert.ts'
 import { SEVERITIES, type Severity } from '../contract/plan.ts'
+import { type Page, QUERY_ROWS_MAX, type Queries } from '../contract/queries.ts'
 import type { Labels } from '../contract/samples.ts'
 
 /** An alert begins at most so long after others have ended, and still belongs to them. */
@@ -82,6 +83,52 @@ export function incidentsOf(
     else known.push(alert)
   })
   return [...members.values()].map(incidentOf).sort(byBeginning)
+}
+
+/** Transitions that one answer is made of: some hundred MB would be the alternative. */
+export const INCIDENT_TRANSITIONS_MAX = 100_000
+
+export interface IncidentsQuery extends IncidentOptions {
+  /** Left out: of all pipelines, together. */
+  readonly pipeline?: string
+  /** Alerts with a transition since then, and those that fire now whatever their age. */
+  readonly fromMs: number
+}
+
+/** `isWhole`: false where there were more transitions than INCIDENT_TRANSITIONS_MAX, and the newest were left out. */
+export interface IncidentsAnswer {
+  readonly rows: readonly Incident[]
+  readonly isWhole: boolean
+}
+
+/** Asks page by page; rejects as the queries do. */
+export async function askIncidents(
+  queries: {
+    pipelines(): Promise<readonly { readonly name: string }[]>
+    alerts: Queries['alerts']
+    alertHistory: Queries['alertHistory']
+  },
+  { pipeline, fromMs, ...options }: IncidentsQuery,
+): Promise<IncidentsAnswer> {
+  const named = pipeline === undefined ? await queries.pipelines() : [{ name: pipeline }]
+  const told: Alert[] = []
+  let isWhole = true
+  for (const { name } of named) {
+    // What began before, and fires on.
+    told.push(...(await queries.alerts({ pipeline: name })))
+    let cursor: string | null = null
+    do {
+      const from = cursor === null ? {} : { cursor }
+      const query = { pipeline: name, limit: QUERY_ROWS_MAX, fromMs, ...from }
+      const page: Page<Alert> = await queries.alertHistory(query)
+      told.push(...page.rows)
+      cursor = page.rows.length === 0 ? null : page.cursor
+      if (told.length < INCIDENT_TRANSITIONS_MAX || cursor === null) continue
+      isWhole = false
+      break
+    } while (cursor !== null)
+  }
+  return { rows: incidentsOf(told, options), isWhole }
 }
 
 function alertsOf(transitions: readonly Alert[]): IncidentAlert[] {

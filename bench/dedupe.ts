@@ -173,7 +173,10 @@ class KeyLoad {
   }
 }
 
-/** Rounds in turn, each beginning with another kind: what else runs, and what the run before left to be written, meets all alike. */
+/**
+ * Rounds in turn, each beginning with another kind: what else runs, and what the run before left to be written, meets all
+ * alike.
+ */
 async function pathFigures(size: Size, rounds: number): Promise<Figure[]> {
   const kinds = ['none', 'key', 'sequence'] as const
   const rates: Record<(typeof kinds)[number], number[]> = { none: [], key: [], sequence: [] }

@@ -9,8 +9,9 @@
  * - **One ordered stream.** Disorder and lateness are 0: each scrape of the 1,000 series closes what lies before it, in
  *   every partition. Requests are pipelined over one connection, since an overtaken one would be late.
  * - **The rate** is found first, in the same run on the same node, which warms both, and open loop as well: the highest at
- *   which evenly spaced requests are answered as fast as they are due, for half a minute (lib/rate-search.ts). As fast as they are taken with
- *   some unanswered would say too much: requests that wait together share transactions, evenly spaced ones do not.
+ *   which evenly spaced requests are answered as fast as they are due, for half a minute (lib/rate-search.ts). As fast as
+ *   they are taken with some unanswered would say too much: requests that wait together share transactions, evenly spaced
+ *   ones do not.
  * - **A result counts as committed** when the committer has its transaction on the disk and has published the position;
  *   a thread beside the node sleeps until then (lib/commit-watch.ts). Which request closed a window follows from
  *   the window's end, and which commit held its result from the entry's cause in the log: both are read afterwards.

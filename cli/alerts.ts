@@ -1,23 +1,23 @@
 /**
- * `millrace alerts list`: alerts as they stand, or their history. `millrace alerts incidents`: those that belong together. `millrace alerts test`: a marked alert to the sinks of a
- * pipeline, to see that it arrives. It passes through no log and no store, and is known by `"test": true` and its id.
+ * `millrace alerts list`: alerts as they stand, or their history. `millrace alerts incidents`: those that belong together.
+ * `millrace alerts test`: a marked alert to the sinks of a pipeline, to see that it arrives. It passes through no log and no
+ * store, and is known by `"test": true` and its id.
  */
 import { hostname } from 'node:os'
 import { defineCommand } from 'citty'
 import { knownRemedy } from '../engine/config/did-you-mean.ts'
 import { readTimeMs, TIME_ALLOWED } from '../engine/config/times.ts'
-import { durationText, readDurationMs } from '../engine/config/units.ts'
+import { DURATION_ALLOWED, durationText, readDurationMs } from '../engine/config/units.ts'
 import type { Alert, AlertState } from '../engine/contract/alert.ts'
 import { type Fault, MillraceError } from '../engine/contract/errors.ts'
 import type { PipelinePlan, SinkPlan } from '../engine/contract/plan.ts'
 import type { Registry, Sink, SinkContext, SinkPlugin } from '../engine/contract/plugins.ts'
-import { QUERY_ROWS_MAX } from '../engine/contract/queries.ts'
 import {
-  askIncidents,
   INCIDENT_GAP_MS,
   INCIDENT_TRANSITIONS_MAX,
   type Incident,
-} from '../engine/pipeline/incidents.ts'
+  QUERY_ROWS_MAX,
+} from '../engine/contract/queries.ts'
 import { seriesText } from '../engine/series/series-key.ts'
 import { askFlags, askNodeOrStore } from './ask.ts'
 import { type Colours, colours, wantsColour } from './colour.ts'
@@ -137,7 +137,7 @@ async function runIncidents(args: Readonly<Record<string, unknown>>, shell: Shel
   const fromMs = sinceMs(args, shell, faults)
   const gap = args.gap === undefined ? { value: INCIDENT_GAP_MS } : readDurationMs(args.gap)
   if ('problem' in gap) {
-    const remedy = 'Write a duration, such as 5m.'
+    const remedy = `Write ${DURATION_ALLOWED}.`
     faults.push({ place: '--gap', value: args.gap, problem: gap.problem, remedy })
   }
   const by = typeof args.by === 'string' ? args.by.split(',').map((name) => name.trim()) : undefined
@@ -153,7 +153,7 @@ async function runIncidents(args: Readonly<Record<string, unknown>>, shell: Shel
     throw MillraceError.ofFaults('INPUT_INVALID', 'what belongs together is not clear', faults)
   const answers = await askNodeOrStore(args, shell)
   try {
-    const { rows: found, isWhole } = await askIncidents(answers, {
+    const { rows: found, isWhole } = await answers.incidents({
       ...(typeof args.pipeline === 'string' ? { pipeline: args.pipeline } : {}),
       ...(by === undefined ? {} : { by }),
       gapMs: 'value' in gap ? gap.value : INCIDENT_GAP_MS,

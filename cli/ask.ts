@@ -11,6 +11,8 @@ import type {
   AlertHistoryQuery,
   AlertRow,
   AlertsQuery,
+  IncidentsAnswer,
+  IncidentsQuery,
   NodeStatus,
   Page,
   PipelineStatus,
@@ -31,6 +33,7 @@ export interface Answers {
   pipelines(): Promise<readonly PipelineStatus[]>
   alerts(query: AlertsQuery): Promise<readonly Alert[]>
   alertHistory(query: AlertHistoryQuery): Promise<Page<AlertRow>>
+  incidents(query: IncidentsQuery): Promise<IncidentsAnswer>
   close(): Promise<void>
 }
 
@@ -142,6 +145,15 @@ function askNode(url: string, status: NodeStatus): Answers {
       const asked = { ...query, from: fromMs, to: toMs }
       return (await ask('/api/v1/alerts/history', asked)) as Page<AlertRow>
     },
+    incidents: async ({ fromMs, gapMs, by, ...query }) => {
+      const asked = {
+        ...query,
+        from: fromMs,
+        gap: gapMs === undefined ? undefined : `${gapMs}ms`,
+        by: by?.join(','),
+      }
+      return (await ask('/api/v1/incidents', asked)) as IncidentsAnswer
+    },
     close: async () => {},
   }
 }
@@ -187,6 +199,7 @@ async function openStore(url: string, config: NodeConfig, shell: Shell): Promise
     pipelines: () => queries.pipelines(),
     alerts: (query) => queries.alerts(query),
     alertHistory: (query) => queries.alertHistory(query),
+    incidents: (query) => queries.incidents(query),
     async close() {
       await state.close()
       await log.close()

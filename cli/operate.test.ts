@@ -250,40 +250,51 @@ describe('millrace alerts', () => {
     expect(asked.at(-1)).toBe(`/api/v1/alerts/history?pipeline=cpu&limit=10000&from=${Date.UTC(2026, 0, 1)}`)
   })
 
-  test('incidents are what stood together, from the history and what fires now', async () => {
+  test('incidents are asked of the node with all options, and told with what stood together', async () => {
     const asked: string[] = []
-    const [a, b, c] = ['a', 'b', 'c'].map((host, i) =>
-      testAlert({
-        id: `cpu/${host}`,
-        group: { host, rack: '7' },
-        sinceMs: NOW + i * 1_000,
-        atMs: NOW + i * 1_000,
-      }),
-    )
-    const closed = { ...a!, state: 'resolved' as const, atMs: NOW + 90_000 }
-    const page = (rows: readonly unknown[], cursor: string | null) => ({ rows, cursor })
+    const reason = 'mean 9 is 4 scales above'
+    const alert = (host: string, sinceMs: number) => ({
+      id: `cpu/${host}`,
+      pipeline: 'cpu',
+      detector: 'mean-ewma',
+      group: { host, rack: '7' },
+      severity: 'warning',
+      sinceMs,
+      untilMs: null,
+      reason,
+    })
+    const alerts = ['a', 'b'].map((host, i) => alert(host, NOW + i * 1_000))
+    const incident = { id: 'cpu/a', severity: 'warning', sinceMs: NOW, untilMs: null, labels: { rack: '7' } }
     const { port } = await fakeNode(
-      { '/api/v1/alerts': { rows: [c] }, '/api/v1/alerts/history': page([a, b, c, closed], null) },
+      { '/api/v1/incidents': { rows: [{ ...incident, alerts }], isWhole: false } },
       asked,
     )
     const words = ['alerts', 'incidents', '--since', '2026-01-01', '--port', port]
-    const { out } = await runCommand(words, { cwd: dir })
+    const { out, err } = await runCommand(words, { cwd: dir })
     expect(out).toBe(
       [
-        'open      2026-01-31 12:00:00Z  3 alerts  {rack="7"}',
-        ...['a', 'b', 'c'].map(
-          (host, i) => `  2026-01-31 12:00:0${i}Z  cpu/mean-ewma {host="${host}",rack="7"}: ${a!.reason}`,
+        'open      2026-01-31 12:00:00Z  2 alerts  {rack="7"}',
+        ...['a', 'b'].map(
+          (host, i) => `  2026-01-31 12:00:0${i}Z  cpu/mean-ewma {host="${host}",rack="7"}: ${reason}`,
         ),
         '',
       ].join('\n'),
     )
-    expect(asked).toContain(`/api/v1/alerts/history?pipeline=cpu&limit=10000&from=${Date.UTC(2026, 0, 1)}`)
-    const apart = await runCommand([...words, '--by', 'host', '--json'], { cwd: dir })
-    expect(JSON.parse(apart.out).rows).toMatchObject([
-      { id: 'cpu/a', untilMs: NOW + 90_000 },
-      { id: 'cpu/b', untilMs: null },
-      { id: 'cpu/c', alerts: [{ id: 'cpu/c' }] },
-    ])
+    expect(err).toContain('of the first 100,000 transitions only')
+    const from = `from=${Date.UTC(2026, 0, 1)}`
+    expect(asked.at(-1)).toBe(`/api/v1/incidents?${from}&gap=300000ms`)
+    const grouped = [...words, '--by', 'host, rack', '--gap', '1m', '--pipeline', 'cpu', '--json']
+    const { out: json } = await runCommand(grouped, { cwd: dir })
+    expect(JSON.parse(json).rows).toMatchObject([{ id: 'cpu/a', alerts }])
+    expect(asked.at(-1)).toBe(`/api/v1/incidents?pipeline=cpu&${from}&gap=60000ms&by=host%2Crack`)
+  })
+
+  test('incidents without a node come from the store', async () => {
+    const data = join(dir, 'data')
+    await (await openStore({ dir: data })).close()
+    const words = ['alerts', 'incidents', '--data', data, '--port', await freePort()]
+    expect(await runCommand(words, { cwd: dir })).toMatchObject({ code: 0 })
+    expect((await runCommand([...words, '--pipeline', 'nil'], { cwd: dir })).err).toContain('nil')
   })
 
   test('incidents refuse what they cannot group by', async () => {

@@ -6,7 +6,7 @@
 import type { Alert, AlertState } from './alert.ts'
 import type { DeadLetter } from './dead-letter.ts'
 import type { Ledger } from './entries.ts'
-import type { PipelinePlan } from './plan.ts'
+import type { PipelinePlan, Severity } from './plan.ts'
 import type { DetectorHealth, LateBody, ResultBody } from './plugins.ts'
 import type { Labels } from './samples.ts'
 
@@ -24,6 +24,8 @@ export interface Queries {
   alerts(query: AlertsQuery): Promise<readonly Alert[]>
   /** Every transition, oldest first. */
   alertHistory(query: AlertHistoryQuery): Promise<Page<AlertRow>>
+  /** Alerts that belong together, because they stood at the same time (or nearly) and share labels. */
+  incidents(query: IncidentsQuery): Promise<IncidentsAnswer>
   late(query: LateQuery): Promise<Page<LateRow>>
   /** Batches that pipelines gave up, by pipeline, partition and offset; at most DEAD_LETTERS_MAX of them. */
   deadLetters(query: DeadLettersQuery): Promise<readonly DeadLetterRow[]>
@@ -56,6 +58,61 @@ export interface ResultsQuery extends PageQuery {
 export interface AlertHistoryQuery extends PageQuery {
   readonly group?: Labels
   readonly state?: AlertState
+}
+
+/** An alert begins at most so long after others have ended, and still belongs to them. */
+export const INCIDENT_GAP_MS = 300_000
+
+export interface IncidentOptions {
+  /**
+   * Alerts with equal values of all of these labels belong together, as with Alertmanager's `group_by`; left out: with any
+   * one label in common.
+   */
+  readonly by?: readonly string[]
+  readonly gapMs?: number
+}
+
+/** One alert from its beginning to its end, as a part of an incident. */
+export interface IncidentAlert {
+  readonly id: string
+  readonly pipeline: string
+  readonly detector: string
+  readonly group: Labels
+  readonly severity: Severity
+  readonly sinceMs: number
+  /** Null: it still fires. */
+  readonly untilMs: number | null
+  /** Of the transition that fired last. */
+  readonly reason: string
+}
+
+export interface Incident {
+  /** That of the alert which began first; of several, of the one whose id comes first. */
+  readonly id: string
+  readonly severity: Severity
+  readonly sinceMs: number
+  /** Null: one of its alerts still fires. */
+  readonly untilMs: number | null
+  /** What all of them have. */
+  readonly labels: Labels
+  /** In order of their beginning: what moved first comes first. */
+  readonly alerts: readonly IncidentAlert[]
+}
+
+/** Transitions that one answer is made of. */
+export const INCIDENT_TRANSITIONS_MAX = 100_000
+
+export interface IncidentsQuery extends IncidentOptions {
+  /** Left out: of all pipelines, together. */
+  readonly pipeline?: string
+  /** Alerts with a transition since then, and those that fire now whatever their age. */
+  readonly fromMs: number
+}
+
+/** `isWhole`: false where there were more transitions than INCIDENT_TRANSITIONS_MAX, and the newest of them were left out. */
+export interface IncidentsAnswer {
+  readonly rows: readonly Incident[]
+  readonly isWhole: boolean
 }
 
 export interface LateQuery extends PageQuery {}

@@ -12,7 +12,6 @@
  */
 import { MillraceError } from '../contract/errors.ts'
 import type { Queries } from '../contract/queries.ts'
-import { askIncidents } from '../pipeline/incidents.ts'
 import type { Clock } from '../util/clock.ts'
 import { QueryParams } from './query-params.ts'
 
@@ -38,7 +37,7 @@ export const API: Readonly<Record<string, ApiQuestion>> = {
     const pipeline = params.text('pipeline')
     const fromMs = params.timeMs('from') ?? params.nowMs - INCIDENTS_FROM_MS
     const query = { fromMs, ...given({ pipeline, by: params.names('by'), gapMs: params.durationMs('gap') }) }
-    return asked(params, () => askIncidents(queries, query))
+    return asked(params, () => queries.incidents(query))
   },
   '/api/v1/late': (queries, params) => {
     const query = pageOf(params)

@@ -5,7 +5,6 @@ import { MillraceError } from '../contract/errors.ts'
 import type { Queries } from '../contract/queries.ts'
 import { HTTP_REQUESTS } from '../metrics/catalog.ts'
 import { readMetric } from '../metrics/merge.ts'
-import { testAlert } from '../pipeline/memory-state.ts'
 import { ManualClock } from '../util/clock.ts'
 
 afterEach(stopAll)
@@ -103,6 +102,7 @@ describe('the JSON API', () => {
       results: record('results', page),
       alerts: record('alerts', []),
       alertHistory: record('alertHistory', page),
+      incidents: record('incidents', { rows: [], isWhole: true }),
       late: record('late', page),
       deadLetters: record('deadLetters', []),
     }
@@ -141,37 +141,24 @@ describe('the JSON API', () => {
     ])
   })
 
-  it('puts together incidents of what the queries say, page by page', async () => {
+  it('asks for incidents with their options, and names what is wrong with them', async () => {
     const { queries, asked } = recording()
-    const alert = (host: string, sinceMs: number) =>
-      testAlert({ id: `p/${host}`, group: { host, rack: '7' }, sinceMs, atMs: sinceMs })
-    const pages = [
-      { rows: [{ ...alert('a', 900_000), entry: 'p/0/1/0', partition: 0 }], cursor: 'next' },
-      { rows: [], cursor: 'next' },
-    ]
-    const told: Queries = {
-      ...queries,
-      alerts: async () => [alert('b', 950_000)],
-      alertHistory: async (query) => {
-        asked.push(['alertHistory', query])
-        return pages[asked.length - 1]!
-      },
-    }
-    const { port } = await start({ queries: told, clock: new ManualClock(1_000_000) })
-    const path = '/api/v1/incidents?pipeline=p&from=-200s&gap=1m&by=rack'
-    const { status, text } = await send(port, 'GET', path)
-    expect([status, JSON.parse(text)]).toMatchObject([
-      200,
-      { rows: [{ id: 'p/a', labels: { rack: '7' }, alerts: [{ id: 'p/a' }, { id: 'p/b' }] }], isWhole: true },
-    ])
-    const query = { pipeline: 'p', limit: 10_000, fromMs: 800_000 }
+    const { port } = await start({ queries, clock: new ManualClock(1_000_000_000) })
+    const { status, text } = await send(
+      port,
+      'GET',
+      '/api/v1/incidents?pipeline=p&from=-200s&gap=1m&by=rack,host',
+    )
+    expect([status, JSON.parse(text)]).toEqual([200, { rows: [], isWhole: true }])
+    await send(port, 'GET', '/api/v1/incidents')
     expect(asked).toEqual([
-      ['alertHistory', query],
-      ['alertHistory', { ...query, cursor: 'next' }],
+      ['incidents', { pipeline: 'p', fromMs: 999_800_000, gapMs: 60_000, by: ['rack', 'host'] }],
+      ['incidents', { fromMs: 1_000_000_000 - 86_400_000 }],
     ])
     const wrong = await send(port, 'GET', '/api/v1/incidents?gap=5&by=a,&form=1')
     const { faults } = JSON.parse(wrong.text)
     expect(faults.map(({ place }: { place: string }) => place).sort()).toEqual(['by', 'form', 'gap'])
+    expect(asked).toHaveLength(2)
   })
 
   it('names every fault of a question at once, and does not put it', async () => {

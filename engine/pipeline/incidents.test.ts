@@ -2,8 +2,17 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Alert } from '../contract/alert.ts'
 import { SEVERITIES } from '../contract/plan.ts'
+import {
+  type AlertHistoryQuery,
+  type AlertRow,
+  type AlertsQuery,
+  INCIDENT_TRANSITIONS_MAX,
+  type Page,
+  type PipelineStatus,
+  QUERY_ROWS_MAX,
+} from '../contract/queries.ts'
 import type { Labels } from '../contract/samples.ts'
-import { incidentsOf } from './incidents.ts'
+import { incidentsFrom, incidentsOf } from './incidents.ts'
 import { testAlert } from './memory-state.ts'
 
 interface Life {
@@ -134,3 +143,56 @@ function naive(told: readonly Alert[], by: readonly string[] | undefined, gapMs:
     .sort((a, b) => begun(a).from - begun(b).from || (begun(a).id < begun(b).id ? -1 : 1))
     .map((set) => set.map(({ id }) => id).sort())
 }
+
+describe('the question for incidents', () => {
+  const fired = (pipeline: string, host: string, sinceMs: number) => ({
+    ...testAlert({ id: `${pipeline}/${host}`, pipeline, group: { host, rack: '7' }, sinceMs, atMs: sinceMs }),
+    entry: `${pipeline}/0/1/0`,
+    partition: 0,
+  })
+  const page = (rows: AlertRow[], cursor: string | null): Page<AlertRow> => ({ rows, cursor })
+
+  test('takes what fires now and every page of the history; of one pipeline where one is named', async () => {
+    const asked: AlertHistoryQuery[] = []
+    const pages: Record<string, Page<AlertRow>[]> = {
+      p: [
+        page([fired('p', 'a', 900_000)], 'next'),
+        page([fired('p', 'c', 910_000)], 'last'),
+        page([], 'last'),
+      ],
+      q: [page([fired('q', 'd', 920_000)], null)],
+    }
+    const queries = {
+      pipelines: async () => [{ name: 'p' }, { name: 'q' }] as PipelineStatus[],
+      alerts: async ({ pipeline }: AlertsQuery) => (pipeline === 'p' ? [fired('p', 'b', 950_000)] : []),
+      alertHistory: async (query: AlertHistoryQuery) => {
+        asked.push(query)
+        return pages[query.pipeline]!.shift()!
+      },
+    }
+    const { rows, isWhole } = await incidentsFrom(queries, { fromMs: 800_000, gapMs: 60_000, by: ['rack'] })
+    expect(isWhole).toBe(true)
+    expect(rows.map(({ alerts }) => alerts.map(({ id }) => id))).toEqual([['p/a', 'p/c', 'q/d', 'p/b']])
+    const of = (pipeline: string) => ({ pipeline, limit: QUERY_ROWS_MAX, fromMs: 800_000 })
+    expect(asked).toEqual([of('p'), { ...of('p'), cursor: 'next' }, { ...of('p'), cursor: 'last' }, of('q')])
+
+    pages.q = [page([fired('q', 'd', 920_000)], null)]
+    const one = await incidentsFrom(queries, { pipeline: 'q', fromMs: 0 })
+    expect(one.rows.map(({ id }) => id)).toEqual(['q/d'])
+  })
+
+  test('says so where there was more than it takes', async () => {
+    const rows = Array.from({ length: QUERY_ROWS_MAX }, (_, i) => fired('p', String(i), i))
+    let pages = 0
+    const queries = {
+      pipelines: async () => [],
+      alerts: async () => [],
+      alertHistory: async () => {
+        pages++
+        return page(rows, 'next')
+      },
+    }
+    const { isWhole } = await incidentsFrom(queries, { pipeline: 'p', fromMs: 0 })
+    expect([isWhole, pages]).toEqual([false, INCIDENT_TRANSITIONS_MAX / QUERY_ROWS_MAX])
+  })
+})

@@ -1,49 +1,24 @@
 /**
  * Incidents: alerts that belong together, because they stood at the same time (or nearly) and share labels. A function of the
- * transitions alone, so that whoever asks later gets the same answer, and closed incidents as well as open ones. As an alert begins,
- * it joins all incidents that have an alert with a label in common and are open, or have been closed for less than the gap.
+ * transitions alone, so that whoever asks later gets the same answer, and closed incidents as well as open ones. As an
+ * alert begins, it joins all incidents that have an alert with a label in common and are open, or have been closed for
+ * less than the gap.
  */
 import type { Alert } from '../contract/alert.ts'
 import { SEVERITIES, type Severity } from '../contract/plan.ts'
-import { type Page, QUERY_ROWS_MAX, type Queries } from '../contract/queries.ts'
+import {
+  INCIDENT_GAP_MS,
+  INCIDENT_TRANSITIONS_MAX,
+  type Incident,
+  type IncidentAlert,
+  type IncidentOptions,
+  type IncidentsAnswer,
+  type IncidentsQuery,
+  type Page,
+  QUERY_ROWS_MAX,
+  type Queries,
+} from '../contract/queries.ts'
 import type { Labels } from '../contract/samples.ts'
-
-/** An alert begins at most so long after others have ended, and still belongs to them. */
-export const INCIDENT_GAP_MS = 300_000
-
-export interface IncidentOptions {
-  /** Alerts with equal values of all of these labels belong together, as with Alertmanager's `group_by`; left out: with any one
-   * label in common. */
-  readonly by?: readonly string[]
-  readonly gapMs?: number
-}
-
-/** One alert from its beginning to its end, as a part of an incident. */
-export interface IncidentAlert {
-  readonly id: string
-  readonly pipeline: string
-  readonly detector: string
-  readonly group: Labels
-  readonly severity: Severity
-  readonly sinceMs: number
-  /** Null: it still fires. */
-  readonly untilMs: number | null
-  /** Of the transition that fired last. */
-  readonly reason: string
-}
-
-export interface Incident {
-  /** That of the alert which began first; of several, of the one whose id comes first. */
-  readonly id: string
-  readonly severity: Severity
-  readonly sinceMs: number
-  /** Null: one of its alerts still fires. */
-  readonly untilMs: number | null
-  /** What all of them have. */
-  readonly labels: Labels
-  /** In order of their beginning: what moved first comes first. */
-  readonly alerts: readonly IncidentAlert[]
-}
 
 /**
  * `transitions`: in any order, each as often as you like. Alerts that only were pending are left out. Incidents come in order of
@@ -85,29 +60,9 @@ export function incidentsOf(
   return [...members.values()].map(incidentOf).sort(byBeginning)
 }
 
-/** Transitions that one answer is made of: some hundred MB would be the alternative. */
-export const INCIDENT_TRANSITIONS_MAX = 100_000
-
-export interface IncidentsQuery extends IncidentOptions {
-  /** Left out: of all pipelines, together. */
-  readonly pipeline?: string
-  /** Alerts with a transition since then, and those that fire now whatever their age. */
-  readonly fromMs: number
-}
-
-/** `isWhole`: false where there were more transitions than INCIDENT_TRANSITIONS_MAX, and the newest were left out. */
-export interface IncidentsAnswer {
-  readonly rows: readonly Incident[]
-  readonly isWhole: boolean
-}
-
-/** Asks page by page; rejects as the queries do. */
-export async function askIncidents(
-  queries: {
-    pipelines(): Promise<readonly { readonly name: string }[]>
-    alerts: Queries['alerts']
-    alertHistory: Queries['alertHistory']
-  },
+/** Over pages of the other questions; rejects as they do. */
+export async function incidentsFrom(
+  queries: Pick<Queries, 'pipelines' | 'alerts' | 'alertHistory'>,
   { pipeline, fromMs, ...options }: IncidentsQuery,
 ): Promise<IncidentsAnswer> {
   const named = pipeline === undefined ? await queries.pipelines() : [{ name: pipeline }]

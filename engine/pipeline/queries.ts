@@ -15,6 +15,8 @@ import {
   DEAD_LETTERS_MAX,
   type DeadLetterRow,
   type DeadLettersQuery,
+  type IncidentsAnswer,
+  type IncidentsQuery,
   type LateQuery,
   type LateRow,
   type NodeStatus,
@@ -33,6 +35,7 @@ import { encodeSeriesKey, partitionOf } from '../series/series-key.ts'
 import type { LogReader } from '../store/log-contract.ts'
 import type { PipelineRecord, StateReader } from '../store/state-contract.ts'
 import { EntryDecoder } from './entry-decoder.ts'
+import { incidentsFrom } from './incidents.ts'
 import { entryLabels } from './outbox.ts'
 import { decodeCursor, encodeCursor, queryDigest, type RowPosition } from './query-cursor.ts'
 import { firstResultSeq, mergeRows, type RowQuery } from './row-merge.ts'
@@ -112,6 +115,10 @@ class StoredQueries implements Queries {
       .filter((alert) => query.state === undefined || alert.state === query.state)
       .sort((a, b) => a.sinceMs - b.sinceMs || (a.id < b.id ? -1 : 1))
       .slice(0, ALERTS_MAX)
+  }
+
+  incidents(query: IncidentsQuery): Promise<IncidentsAnswer> {
+    return incidentsFrom(this, query)
   }
 
   async alertHistory(query: AlertHistoryQuery): Promise<Page<AlertRow>> {

@@ -9,6 +9,8 @@ export interface AutoFacts {
   /** Values seen, and of those how many it takes before the first verdict. */
   readonly count: number
   readonly learning: number
+  /** Values at which surprises count half. */
+  readonly doubt: number
   /** Usual time between values; 0: not known. */
   readonly intervalMs: number
   readonly level: { readonly mean: number; readonly scale: number }
@@ -32,7 +34,7 @@ export function autoExplanation(of: AutoFacts): Explanation {
   tell(
     'warm-up',
     isWarm ? `over: ${of.count} values seen` : `${of.count} of ${of.learning} values`,
-    'values before the first verdict; surprises count half at 100 and nearly whole from some 1,000 on',
+    `values before the first verdict; surprises count half at ${of.doubt}, and nearly whole from ten times as many on`,
   )
   if (of.count === 0) return { facts }
   if (of.intervalMs > 0) {

@@ -281,6 +281,7 @@ class Auto implements Detector {
     return autoExplanation({
       count,
       learning: LEARNING,
+      doubt: DOUBT_VALUES,
       intervalMs: cells[at + INTERVAL]!,
       level: { mean: level.expected, scale: level.scale },
       season: {

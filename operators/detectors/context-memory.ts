@@ -16,7 +16,7 @@ import type {
   Explanation,
   Verdict,
 } from '../../engine/contract/plugins.ts'
-import { abstain, bounded, numberText, SCORE_MAX } from './verdicts.ts'
+import { abstain, bounded, clearAt, numberText, SCORE_MAX } from './verdicts.ts'
 import {
   CODES,
   CONTEXT_WIDTH,
@@ -46,11 +46,7 @@ const options = optionSpec({
     default: 0.01,
     meaning: 'a value this near counts as the average of late, as a share of it',
   },
-  clear: {
-    type: number({ min: 0, max: 1 }),
-    default: 0.6,
-    meaning: 'an alert ends once the score is down to this',
-  },
+  clear: clearAt(0.6),
 })
 
 type Options = OptionsOf<typeof options>

@@ -18,7 +18,7 @@ import { DEFINITION, type ValueDetector } from '../../engine/contract/definition
 import type { Detector, DetectorHealth, DetectorPlugin, Verdict } from '../../engine/contract/plugins.ts'
 import { BASELINE_CELLS, baselineDeviation, baselineMean, isBaselineWarm, learnBaseline } from './baseline.ts'
 import { sumReason, sumVerdict } from './sums.ts'
-import { abstain, bounded, DIRECTIONS } from './verdicts.ts'
+import { abstain, bounded, clearAt, DIRECTIONS } from './verdicts.ts'
 
 const options = optionSpec({
   limit: {
@@ -52,11 +52,7 @@ const options = optionSpec({
     default: 0.01,
     meaning: 'smallest standard deviation that is believed, as a share of the mean',
   },
-  clear: {
-    type: number({ min: 0, max: 1 }),
-    default: 0.5,
-    meaning: 'an alert ends once the score is down to this',
-  },
+  clear: clearAt(0.5),
   direction: { type: oneOf(...DIRECTIONS), default: 'both', meaning: 'which side is anomalous' },
 })
 

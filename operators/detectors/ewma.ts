@@ -30,6 +30,7 @@ import {
   abstain,
   bandReason,
   bounded,
+  clearAt,
   DIRECTIONS,
   type Direction,
   judgeBand,
@@ -70,11 +71,7 @@ const options = optionSpec({
     default: 0.05,
     meaning: 'a deviation up to this share of the mean is normal',
   },
-  clear: {
-    type: number({ min: 0, max: 1 }),
-    default: 0.8,
-    meaning: 'an alert ends once the score is down to this',
-  },
+  clear: clearAt(0.8),
   direction: { type: oneOf(...DIRECTIONS), default: 'both', meaning: 'which side is anomalous' },
 })
 

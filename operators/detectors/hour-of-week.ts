@@ -18,7 +18,7 @@ import {
 import { DEFINITION, type ValueDetector } from '../../engine/contract/definition.ts'
 import type { Detector, DetectorHealth, DetectorPlugin, Verdict } from '../../engine/contract/plugins.ts'
 import { timeZoneSchema, weekClock } from '../../engine/time/week-clock.ts'
-import { abstain, bandReason, bounded, DIRECTIONS, judgeBand, ROUNDING } from './verdicts.ts'
+import { abstain, bandReason, bounded, clearAt, DIRECTIONS, judgeBand, ROUNDING } from './verdicts.ts'
 
 const options = optionSpec({
   timeZone: {
@@ -46,11 +46,7 @@ const options = optionSpec({
     default: 0.1,
     meaning: 'a deviation up to this share of what is usual is normal',
   },
-  clear: {
-    type: number({ min: 0, max: 1 }),
-    default: 0.8,
-    meaning: 'an alert ends once the score is down to this',
-  },
+  clear: clearAt(0.8),
   direction: { type: oneOf(...DIRECTIONS), default: 'both', meaning: 'which side is anomalous' },
 })
 

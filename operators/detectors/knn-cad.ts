@@ -27,7 +27,7 @@ import type {
   Explanation,
   Verdict,
 } from '../../engine/contract/plugins.ts'
-import { abstain, bandReason, bounded, numberText, ROUNDING, SCORE_MAX } from './verdicts.ts'
+import { abstain, bandReason, bounded, clearAt, numberText, ROUNDING, SCORE_MAX } from './verdicts.ts'
 
 const options = optionSpec({
   neighbours: {
@@ -65,11 +65,7 @@ const options = optionSpec({
     default: 0.05,
     meaning: 'distances up to this share of the value expected are alike',
   },
-  clear: {
-    type: number({ min: 0, max: 1 }),
-    default: 0.6,
-    meaning: 'an alert ends once the score is down to this',
-  },
+  clear: clearAt(0.6),
 })
 
 type Options = OptionsOf<typeof options>

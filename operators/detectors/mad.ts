@@ -17,7 +17,7 @@ import {
 } from '../../engine/config/options.ts'
 import { DEFINITION, type ValueDetector } from '../../engine/contract/definition.ts'
 import type { Detector, DetectorHealth, DetectorPlugin, Verdict } from '../../engine/contract/plugins.ts'
-import { abstain, bandReason, bounded, DIRECTIONS, judgeBand, ROUNDING } from './verdicts.ts'
+import { abstain, bandReason, bounded, clearAt, DIRECTIONS, judgeBand, ROUNDING } from './verdicts.ts'
 
 const VALUES_MAX = 512
 const VALUES_MIN = 8
@@ -43,11 +43,7 @@ const options = optionSpec({
     default: 0.05,
     meaning: 'a deviation up to this share of the median is normal',
   },
-  clear: {
-    type: number({ min: 0, max: 1 }),
-    default: 0.8,
-    meaning: 'an alert ends once the score is down to this',
-  },
+  clear: clearAt(0.8),
   direction: { type: oneOf(...DIRECTIONS), default: 'both', meaning: 'which side is anomalous' },
 })
 

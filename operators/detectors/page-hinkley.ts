@@ -19,7 +19,7 @@ import { DEFINITION, type ValueDetector } from '../../engine/contract/definition
 import type { Detector, DetectorHealth, DetectorPlugin, Verdict } from '../../engine/contract/plugins.ts'
 import { BASELINE_CELLS, baselineMean, isBaselineWarm, learnBaseline } from './baseline.ts'
 import { sumReason, sumVerdict } from './sums.ts'
-import { abstain, bounded, DIRECTIONS } from './verdicts.ts'
+import { abstain, bounded, clearAt, DIRECTIONS } from './verdicts.ts'
 
 const options = optionSpec({
   limit: { type: number({ above: 0, max: 1e100 }), meaning: 'what may add up, in units of the value' },
@@ -38,11 +38,7 @@ const options = optionSpec({
     meaning:
       'judges nothing before it has watched for this long (and 20 values); default a twelfth of history',
   },
-  clear: {
-    type: number({ min: 0, max: 1 }),
-    default: 0.5,
-    meaning: 'an alert ends once the score is down to this',
-  },
+  clear: clearAt(0.5),
   direction: { type: oneOf(...DIRECTIONS), default: 'both', meaning: 'which side is anomalous' },
 })
 

@@ -31,7 +31,7 @@ import {
   type VectorDetector,
   type Verdict,
 } from '../../engine/contract/plugins.ts'
-import { abstain, bounded, numberText, SCORE_MAX } from './verdicts.ts'
+import { abstain, bounded, clearAt, numberText, SCORE_MAX } from './verdicts.ts'
 
 const options = optionSpec({
   components: {
@@ -70,11 +70,7 @@ const options = optionSpec({
     default: 0.01,
     meaning: 'a column’s standard deviation is at least this share of its mean',
   },
-  clear: {
-    type: number({ min: 0, max: 1 }),
-    default: 0.8,
-    meaning: 'an alert ends once the score is down to this',
-  },
+  clear: clearAt(0.8),
 })
 
 type Options = OptionsOf<typeof options>

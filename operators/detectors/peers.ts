@@ -23,6 +23,7 @@ import {
   abstain,
   bandText,
   bounded,
+  clearAt,
   DIRECTIONS,
   type Direction,
   judgeBand,
@@ -56,11 +57,7 @@ const options = optionSpec({
     default: 0.1,
     meaning: 'a deviation up to this share of the median is normal',
   },
-  clear: {
-    type: number({ min: 0, max: 1 }),
-    default: 0.8,
-    meaning: 'an alert ends once the score is down to this',
-  },
+  clear: clearAt(0.8),
   direction: { type: oneOf(...DIRECTIONS), default: 'both', meaning: 'which side is anomalous' },
 })
 

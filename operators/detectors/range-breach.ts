@@ -19,6 +19,7 @@ import {
   abstain,
   bandText,
   bounded,
+  clearAt,
   DIRECTIONS,
   type Direction,
   judgeBand,
@@ -58,11 +59,7 @@ const options = optionSpec({
     default: 0.05,
     meaning: 'this far outside is normal, as a share of the larger extreme',
   },
-  clear: {
-    type: number({ min: 0, max: 1 }),
-    default: 1,
-    meaning: 'an alert ends once the score is down to this',
-  },
+  clear: clearAt(1),
   direction: { type: oneOf(...DIRECTIONS), default: 'both', meaning: 'which side is anomalous' },
 })
 

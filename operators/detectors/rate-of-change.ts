@@ -13,7 +13,7 @@ import {
 } from '../../engine/config/options.ts'
 import { DEFINITION, type ValueDetector } from '../../engine/contract/definition.ts'
 import type { Detector, DetectorHealth, DetectorPlugin, Verdict } from '../../engine/contract/plugins.ts'
-import { abstain, bandReason, bounded, DIRECTIONS, judgeBand } from './verdicts.ts'
+import { abstain, bandReason, bounded, clearAt, DIRECTIONS, judgeBand } from './verdicts.ts'
 
 const options = optionSpec({
   by: {
@@ -21,11 +21,7 @@ const options = optionSpec({
     meaning: 'largest change that is normal, in units of the value',
   },
   within: { type: duration({ minMs: 1 }), default: '1m', meaning: 'in this time' },
-  clear: {
-    type: number({ min: 0, max: 1 }),
-    default: 1,
-    meaning: 'an alert ends once the score is down to this',
-  },
+  clear: clearAt(1),
   direction: { type: oneOf(...DIRECTIONS), default: 'both', meaning: 'which way is anomalous' },
 })
 

@@ -31,7 +31,7 @@ import type {
   Verdict,
 } from '../../engine/contract/plugins.ts'
 import { chiSquaredSurprise } from './chi-squared.ts'
-import { abstain, bandText, bounded, numberText, ROUNDING, SCORE_MAX } from './verdicts.ts'
+import { abstain, bandText, bounded, clearAt, numberText, ROUNDING, SCORE_MAX } from './verdicts.ts'
 
 const VALUES_MAX = 512
 const VALUES_MIN = 16
@@ -69,11 +69,7 @@ const options = optionSpec(
       default: 0.01,
       meaning: 'a bin is no narrower than this share of the median',
     },
-    clear: {
-      type: number({ min: 0, max: 1 }),
-      default: 0.6,
-      meaning: 'an alert ends once the score is down to this',
-    },
+    clear: clearAt(0.6),
   },
   ({ bins }, place, faults) => {
     if (bins % 2 === 0) return

@@ -18,7 +18,7 @@ import {
 import { DEFINITION, type ValueDetector } from '../../engine/contract/definition.ts'
 import type { Detector, DetectorHealth, DetectorPlugin, Verdict } from '../../engine/contract/plugins.ts'
 import { BASELINE_CELLS, baselineDeviation, baselineMean, learnBaseline } from './baseline.ts'
-import { abstain, bandReason, bounded, DIRECTIONS, SCORE_MAX } from './verdicts.ts'
+import { abstain, bandReason, bounded, clearAt, DIRECTIONS, SCORE_MAX } from './verdicts.ts'
 
 const options = optionSpec({
   odds: {
@@ -41,11 +41,7 @@ const options = optionSpec({
     default: 0.05,
     meaning: 'a deviation up to this share of the mean is normal',
   },
-  clear: {
-    type: number({ min: 0, max: 1 }),
-    default: 0.6,
-    meaning: 'an alert ends once the score is down to this',
-  },
+  clear: clearAt(0.6),
   direction: { type: oneOf(...DIRECTIONS), default: 'both', meaning: 'which side is anomalous' },
 })
 

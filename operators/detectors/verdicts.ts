@@ -1,4 +1,5 @@
 /** What the detectors share: bounds that keep cells finite, and words for people. Pure. */
+import { number } from '../../engine/config/options.ts'
 import type { Verdict } from '../../engine/contract/plugins.ts'
 
 /** Scores stop here: beyond it a number says no more. */
@@ -19,6 +20,15 @@ export const ROUNDING = 1e-12
 
 export const DIRECTIONS = ['up', 'down', 'both'] as const
 export type Direction = (typeof DIRECTIONS)[number]
+
+/** The option `clear`, as most detectors have it. */
+export function clearAt<const S extends number>(score: S) {
+  return {
+    type: number({ min: 0, max: 1 }),
+    default: score,
+    meaning: 'an alert ends once the score is down to this',
+  } as const
+}
 
 /** Not able to judge yet. */
 export function abstain(verdict: Verdict): void {

@@ -4,9 +4,9 @@
  * (https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml).
  *
  * An alert's labels are the detector as `alertname`, `pipeline`, `severity`, `column`, and those of its group (its name as
- * `metric`); all else are annotations, since they change. Labels of an alert that becomes more severe are others, so the less severe ones end
- * with it. Alertmanager takes an alert for resolved at its `endsAt`: what fires is given one that lies `keepFor` ahead, and
- * it is told when the alert has really ended. Nothing is sent again meanwhile.
+ * `metric`); all else are annotations, since they change. Labels of an alert that becomes more severe are others, so the less
+ * severe ones end with it. Alertmanager takes an alert for resolved at its `endsAt`: what fires is given one that lies
+ * `keepFor` ahead, and it is told when the alert has really ended. Nothing is sent again meanwhile.
  */
 import {
   duration,

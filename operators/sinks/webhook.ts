@@ -1,6 +1,6 @@
 /**
- * Posts records as JSON, at least once, with their id, each as it is or in arrays: see http-sink.ts for what is tried again and what
- * is given up.
+ * Posts records as JSON, at least once, with their id, each as it is or in arrays: see http-sink.ts for what is tried again
+ * and what is given up.
  */
 import { createHash } from 'node:crypto'
 import { integer, type OptionInputOf, type OptionsOf, optionSpec } from '../../engine/config/options.ts'

@@ -109,6 +109,7 @@ export const NO_QUERIES: Queries = {
   results: async () => ({ rows: [], cursor: null }),
   alerts: async () => [],
   alertHistory: async () => ({ rows: [], cursor: null }),
+  incidents: async () => ({ rows: [], isWhole: true }),
   late: async () => ({ rows: [], cursor: null }),
   deadLetters: async () => [],
   pipelines: async () => [],

@@ -8,20 +8,15 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { crc32 } from 'node:zlib'
-import { sealBatch } from '../engine/batch/batch-encoder.ts'
-import { BatchView } from '../engine/batch/batch-view.ts'
-import * as batch from '../engine/batch/layout.ts'
-import { RECORD_SAMPLES } from '../engine/contract/samples.ts'
 import { Chain } from '../engine/pipeline/chain.ts'
 import { encodeSeriesKey } from '../engine/series/series-key.ts'
 import { assert } from '../engine/util/assert.ts'
-import { Prng } from '../engine/util/prng.ts'
 import { registry } from '../operators/registry.ts'
 import type { BenchModule, Figure } from './lib/bench.ts'
 import { median } from './lib/measure.ts'
+import { Feed, samplesOf } from './lib/series-traffic.ts'
 import { planOf } from './lib/window-traffic.ts'
 
-const SAMPLES_A_BATCH = 2_500
 const SIZE_MS = 60_000
 const START_MS = 1_700_000_040_000
 const SEED = 7
@@ -41,9 +36,9 @@ export const bench: BenchModule = {
 function run(series: number): readonly Figure[] {
   const collect = garbageCollector()
   // Made before the first measurement of memory: they are not the chain's.
-  const random = batches(series, (prng) => prng.below(series))
+  const random = samplesOf(series, SEED, (prng) => prng.below(series))
   let next = 0
-  const inOrder = batches(series, () => next++)
+  const inOrder = samplesOf(series, SEED, () => next++)
   const keys = Array.from({ length: series }, (_, id) =>
     encodeSeriesKey({ __name__: 'load', host: `host-${id}` }),
   )
@@ -103,59 +98,6 @@ function run(series: number): readonly Figure[] {
 function partsPerSeries(chain: Chain, series: number): Record<string, number> {
   const parts = Object.entries(chain.usedBytes())
   return Object.fromEntries(parts.map(([part, bytes]) => [`${part}Bytes`, Math.round(bytes / series)]))
-}
-
-/** Feeds prepared batches, stamped with the next offset and one event time. */
-class Feed {
-  readonly #chain: Chain
-  #offset = 0
-
-  constructor(chain: Chain) {
-    this.#chain = chain
-  }
-
-  window(prepared: readonly Uint8Array[], timeMs: number): void {
-    for (const bytes of prepared) {
-      const view = new BatchView(bytes.buffer as ArrayBuffer)
-      const f64 = new Float64Array(bytes.buffer)
-      f64[batch.BASE_OFFSET_AT >> 3] = this.#offset
-      f64[batch.MIN_TIMESTAMP_AT >> 3] = timeMs
-      f64[batch.MAX_TIMESTAMP_AT >> 3] = timeMs
-      f64[batch.APPENDED_AT >> 3] = timeMs
-      const at = batch.timestampsAt() >> 3
-      f64.fill(timeMs, at, at + SAMPLES_A_BATCH)
-      this.#chain.process(view.point(0))
-      this.#offset += SAMPLES_A_BATCH
-    }
-  }
-}
-
-/** Batches of as many samples as there are series. */
-function batches(series: number, idOf: (prng: Prng) => number): readonly Uint8Array[] {
-  const prng = new Prng(SEED)
-  return Array.from({ length: Math.ceil(series / SAMPLES_A_BATCH) }, () => {
-    const bytes = new Uint8Array(batch.batchBytes(SAMPLES_A_BATCH))
-    const values = new Float64Array(bytes.buffer, batch.valuesAt(SAMPLES_A_BATCH), SAMPLES_A_BATCH)
-    const ids = new Int32Array(bytes.buffer, batch.seriesIdsAt(SAMPLES_A_BATCH), SAMPLES_A_BATCH)
-    for (let i = 0; i < SAMPLES_A_BATCH; i++) {
-      values[i] = 100 + 10 * prng.normal()
-      ids[i] = idOf(prng)
-    }
-    sealBatch(bytes, new DataView(bytes.buffer), {
-      kind: RECORD_SAMPLES,
-      topicId: 0,
-      partition: 0,
-      baseOffset: 0,
-      count: SAMPLES_A_BATCH,
-      minTimestampMs: 0,
-      maxTimestampMs: 0,
-      appendedMs: 0,
-      producerId: 0,
-      producerEpoch: 0,
-      baseSequence: -1,
-    })
-    return bytes
-  })
 }
 
 function secondsOf(work: () => void): number {

@@ -18,6 +18,7 @@ const BENCHES: Readonly<Record<string, () => Promise<{ bench: BenchModule }>>> =
   replay: () => import('./replay.ts'),
   'ring-transfer': () => import('./ring-transfer.ts'),
   detectors: () => import('./detectors.ts'),
+  'light-default': () => import('./light-default.ts'),
   'two-phase-group': () => import('./two-phase-group.ts'),
   checkpoint: () => import('./checkpoint.ts'),
   'start-up': () => import('./start-up.ts'),

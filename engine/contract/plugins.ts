@@ -149,6 +149,8 @@ export interface Verdict {
   cleared: boolean
   /** 1 above the expected value, -1 below. */
   direction: number
+  /** What `score` worked out and `learn` wants again: the detector's own, of this very value. */
+  memo?: number
   /** Minus the decimal logarithm of the probability, from detectors that estimate one; for `reason`. */
   surprise?: number
   /** Which of a detector's views fired, as its own bits; for `reason`. */

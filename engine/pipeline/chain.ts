@@ -32,6 +32,7 @@ import {
 import { EventClock, type EventClockState } from '../time/event-clock.ts'
 import { WindowGrid } from '../time/window-grid.ts'
 import { assert } from '../util/assert.ts'
+import { ROWS_FETCHED } from './detection.ts'
 import { EntryWriter } from './entry-writer.ts'
 import { fireWindow, type WindowMeter, type WindowParts } from './fire-window.ts'
 import type { HealthScan } from './health-scan.ts'
@@ -88,6 +89,9 @@ export interface KernelUse {
   readonly foldedRowsMin?: number
 }
 
+/** Of a sample that is filtered, or whose value is no number. */
+const NO_ROW = -1
+
 const KERNEL_USE: KernelUse = { fromSamples: 65_536, batchSamplesMin: 32 }
 
 /** Regions of state: group ids, window cells, the judges' own from here on; at the end routes, and the groups' keys. */
@@ -135,6 +139,8 @@ export class Chain {
   /** Null: groups lie in this partition whole. */
   readonly #partials: Partials | null
   readonly #watchesSilence: boolean
+  /** Rows of the samples at hand; scratch. */
+  readonly #arrived = new Int32Array(ROWS_FETCHED)
   readonly #kernelUse: KernelUse
   /** Null: not yet; false: there can be none. */
   #kernel: RowKernel | null | false = null
@@ -239,6 +245,11 @@ export class Chain {
   /** Bytes of memory in use, by part; what a detector keeps and one entry's table not among them. */
   usedBytes(): Readonly<Record<string, number>> {
     return { windows: this.#slices.usedBytes, ...this.#router.usedBytes() }
+  }
+
+  /** Cells that the detectors, their alerts and the watch over them take for a group. */
+  get detectorCellsAGroup(): number {
+    return this.#judges.cellsAGroup
   }
 
   /** By group id, which is its row: the key of a group seen. A view of bytes that never change. */
@@ -391,11 +402,10 @@ export class Chain {
   }
 
   /**
-   * The commonest case in one pass: a batch in one slice, no silence to watch, and rows that have a kernel or are of one
+   * The commonest case in one pass: a batch in one slice, and rows that have a kernel or are of one
    * accumulator, which halves the loads. Takes samples from `from` up to the first that is filtered, new or no number; returns which.
    */
   #addOrdinary(view: BatchView, from: number): number {
-    if (this.#watchesSilence) return from
     const slices = this.#slices
     // Pages are marked, or kept for a checkpoint, before their rows are written to.
     const isWatched = slices.isSpread || slices.cells.isDraining
@@ -416,6 +426,7 @@ export class Chain {
     slices.touch(slice)
     this.#observe(newestOf(view, from, to))
     this.ledger.windowed += to - from
+    if (this.#watchesSilence) this.#noteArrivals(view, from, to)
     return to
   }
 
@@ -476,15 +487,23 @@ export class Chain {
     const judges = this.#judges
     const routes = this.#router.routes
     const logMs = this.#clock.logMs
-    for (let i = from; i < to; i++) {
-      const route = routes[view.seriesIds[view.seriesIdsAt + i]!]!
-      if (route <= 0 || !isUsable(view, i)) continue
-      if (this.#partials !== null) {
-        this.#partials.arrived(route - 1)
-        continue
+    const rows = this.#arrived
+    for (let first = from; first < to; first += ROWS_FETCHED) {
+      const count = Math.min(ROWS_FETCHED, to - first)
+      for (let j = 0; j < count; j++) {
+        const route = routes[view.seriesIds[view.seriesIdsAt + first + j]!]!
+        rows[j] = route > 0 && isUsable(view, first + j) ? route - 1 : NO_ROW
       }
-      judges.arrived(route - 1, logMs)
-      judges.flush(view.baseOffset + i)
+      if (this.#partials === null) judges.fetchArrivals(rows, 0, count)
+      for (let j = 0; j < count; j++) {
+        const row = rows[j]!
+        if (row === NO_ROW) continue
+        if (this.#partials !== null) this.#partials.arrived(row)
+        else {
+          judges.arrived(row, logMs)
+          judges.flush(view.baseOffset + first + j)
+        }
+      }
     }
   }
 

@@ -170,21 +170,21 @@ describe('the life cycle of an alert', () => {
     const { stage, cells } = stageOf(valueIsScore, 0)
     stage.ensureRows(1_000)
     cells.dirty.fill(0)
-    stage.judge(127, 0, 2)
-    // Row 127 has cells 508…511, the last of page 0; row 128 begins page 1.
+    stage.judge(101, 0, 2)
+    // Row 101 has cells 505…509, of page 0; row 103 begins at 515, in page 1.
     expect([...cells.dirty.slice(0, 3)]).toEqual([1, 0, 0])
-    stage.judge(128, 0, 2)
+    stage.judge(103, 0, 2)
     expect([...cells.dirty.slice(0, 3)]).toEqual([1, 1, 0])
-    expect([...cells.data].filter((cell) => cell !== 0)).toHaveLength(4)
+    expect([...cells.data].filter((cell) => cell !== 0)).toHaveLength(6)
   })
 
   test('a row that straddles two pages marks both', () => {
-    const wide: Detector = { ...valueIsScore, width: 4 }
+    const wide: Detector = { ...valueIsScore, width: 5 }
     const { stage, cells } = stageOf(wide, 0)
     stage.ensureRows(1_000)
     cells.dirty.fill(0)
-    // Row 73 has cells 511…517.
-    stage.judge(73, 0, 2)
+    // Row 56 has cells 504…512.
+    stage.judge(56, 0, 2)
     expect([...cells.dirty.slice(0, 3)]).toEqual([1, 1, 0])
   })
 

@@ -25,12 +25,12 @@ const tenMs: SilenceDetector = {
   arrived: () => undefined,
 }
 
-function stageOf(detector: Detector): DetectionStage {
+function stageOf(detector: Detector, cells: Cells = new Cells('d')): DetectionStage {
   const column = detector.subject === 'silence' ? null : 'latency'
   const stage = new DetectionStage({
     plan: { name: 'd', kind: 'k', column, options: {}, holdMs: 0 },
     detector,
-    cells: new Cells('d'),
+    cells,
     emit: () => undefined,
     everyMs: EVERY_MS,
   })
@@ -123,13 +123,14 @@ test('a silence detector that most samples end an alert of is saturated; quiet r
 })
 
 test('the watch is in its cells: pages of a checkpoint go on with the same health', () => {
-  const stage = stageOf(valueIsScore)
+  const [cells, copied] = [new Cells('d'), new Cells('copy')]
+  const stage = stageOf(valueIsScore, cells)
   const nowMs = run(stage, times(90, 3))
-  const copy = stageOf(valueIsScore)
-  stage.watch.cells.takeDirty((index, cells) => copy.watch.cells.restorePage(index, cells))
+  const copy = stageOf(valueIsScore, copied)
+  cells.takeDirty((index, page) => copied.restorePage(index, page))
   expect(copy.health(0, nowMs)).toBe('saturated')
   const later = run(stage, times(30, 0), nowMs)
   run(copy, times(30, 0), nowMs)
-  expect(copy.watch.cells.data).toEqual(stage.watch.cells.data)
+  expect(copied.data).toEqual(cells.data)
   expect(copy.health(0, later)).toBe(stage.health(0, later))
 })

@@ -1,11 +1,10 @@
 /**
  * How one detector does, row by row, from what it was given and what it said of it: when it last had a value, and which
  * share of the values of late found it firing. A detector that knows more of itself says so (`Detector.health`); this is what
- * the engine sees of any. Two cells a row, in a region of their own, so that a checkpoint of the cells is a checkpoint of
- * the watch. Called by the stage (detection.ts); changes no entry.
+ * the engine sees of any. Two cells at the end of the row's own, so that a value touches no other memory. Called by the
+ * stage (detection.ts), which has marked them; changes no entry.
  */
 import type { Detector, DetectorHealth } from '../contract/plugins.ts'
-import { Cells } from '../state/cells.ts'
 
 // Cells of a row.
 const HEARD_MS = 0
@@ -23,36 +22,26 @@ export const SATURATED_SHARE = 0.5
 export const STARVED_INTERVALS = 30
 
 export class DetectorWatch {
-  readonly cells: Cells
+  readonly width = WATCH_CELLS
   readonly #starvedAfterMs: number
 
   /** `everyMs`: how often a value may be expected; Infinity: a pause is no hunger. */
-  constructor(name: string, everyMs: number) {
-    this.cells = new Cells(name)
+  constructor(everyMs: number) {
     this.#starvedAfterMs = STARVED_INTERVALS * everyMs
   }
 
-  ensureRows(rows: number): void {
-    this.cells.ensure(rows * WATCH_CELLS)
+  /** The row whose watch is at `own` had a value. hot: a call a (row, window). */
+  heard(data: Float64Array, own: number, timeMs: number, isJudged: boolean, isFiring: boolean): void {
+    data[own + HEARD_MS] = timeMs
+    const share = Math.max(0, data[own + STANDING]! - 1)
+    data[own + STANDING] = isJudged ? 1 + share + ((isFiring ? 1 : 0) - share) / SHARE_VALUES : UNJUDGED
   }
 
-  /** The row had a value. hot: a call a (row, window). */
-  heard(row: number, timeMs: number, isJudged: boolean, isFiring: boolean): void {
-    const at = row * WATCH_CELLS
-    this.cells.markRange(at, at + WATCH_CELLS)
-    const { data } = this.cells
-    data[at + HEARD_MS] = timeMs
-    const share = Math.max(0, data[at + STANDING]! - 1)
-    data[at + STANDING] = isJudged ? 1 + share + ((isFiring ? 1 : 0) - share) / SHARE_VALUES : UNJUDGED
-  }
-
-  /** As of an event time (log time for silence). `at` is the row's place in the detector's own `cells`. O(1). */
-  health(row: number, timeMs: number, detector: Detector, cells: Float64Array, at: number): DetectorHealth {
-    const { data } = this.cells
-    const own = row * WATCH_CELLS
+  /** As of an event time (log time for silence), of the row whose detector's cells are at `at`. O(1). */
+  health(data: Float64Array, own: number, timeMs: number, detector: Detector, at: number): DetectorHealth {
     const standing = data[own + STANDING]!
     if (standing === NOTHING) return 'warming'
-    const said = detector.health?.(cells, at, timeMs) ?? 'ok'
+    const said = detector.health?.(data, at, timeMs) ?? 'ok'
     if (said !== 'ok') return said
     if (timeMs - data[own + HEARD_MS]! > this.#starvedAfterMs) return 'starved'
     if (standing === UNJUDGED) return 'warming'

@@ -15,7 +15,7 @@ import type {
 import type { Labels } from '../contract/samples.ts'
 import { Cells } from '../state/cells.ts'
 import { assert } from '../util/assert.ts'
-import { type AlertTransition, DetectionStage, type StageExplanation } from './detection.ts'
+import { type AlertTransition, DetectionStage, putVerdict, type StageExplanation } from './detection.ts'
 import type { EntryWriter, ResultTable } from './entry-writer.ts'
 import { HealthScan } from './health-scan.ts'
 import { PeerValues, peersOf } from './peers.ts'
@@ -62,10 +62,8 @@ export class Judges {
   readonly #writer: EntryWriter
   readonly #values: Judge[] = []
   readonly #silences: Judge[] = []
-  /** State of every detector, in plan order, then what is known of each. */
+  /** State of every detector, in plan order. */
   readonly regions: readonly Cells[]
-  /** Log time of each row's newest arrival: two records of the same log time count as one arrival. */
-  readonly #arrivals: Cells = new Cells('arrivals')
   /** Of silences, as they come. Each value detector has its own: a window is judged in parts, its alerts are not to show that. */
   readonly #silenceQueue: QueuedTransition[] = []
   /** Log time at which some group may count as silent; Infinity: none. */
@@ -82,7 +80,7 @@ export class Judges {
     this.#partition = options.partition
     this.#router = options.router
     this.#writer = options.writer
-    const regions: Cells[] = [this.#arrivals]
+    const regions: Cells[] = []
     const stages: DetectionStage[] = []
     for (const detectorPlan of plan.detectors) {
       const plugin = registry.detectors.get(detectorPlan.kind) as DetectorPlugin | undefined
@@ -122,7 +120,7 @@ export class Judges {
       judges.push({ plan: detectorPlan, stage, cells, column, vector, peers, queue })
       regions.push(cells)
     }
-    this.regions = [...regions, ...stages.map(({ watch }) => watch.cells)]
+    this.regions = regions
     this.healthScan = new HealthScan(
       stages.map((stage, i) => {
         const isSilence = plan.detectors[i]!.column === null
@@ -159,6 +157,11 @@ export class Judges {
     return this.#values.length * SCORE_COLUMNS
   }
 
+  get cellsAGroup(): number {
+    const stages = [...this.#values, ...this.#silences].map(({ stage }) => stage.cellsARow)
+    return stages.reduce((sum, cells) => sum + cells, 0)
+  }
+
   get watchesSilence(): boolean {
     return this.#silences.length > 0
   }
@@ -167,7 +170,6 @@ export class Judges {
     this.#rows = Math.max(this.#rows, rows)
     for (const { stage } of this.#values) stage.ensureRows(rows)
     for (const { stage } of this.#silences) stage.ensureRows(rows)
-    if (this.watchesSilence) this.#arrivals.ensure(rows)
   }
 
   /**
@@ -177,23 +179,18 @@ export class Judges {
   judge(table: ResultTable, rows: Int32Array, endMs: number): void {
     const { cells, capacity, rowCount } = table
     let scoreAt = (table.columnCount - this.scoreColumns) * capacity
-    for (const { stage, column, vector, peers, cells: state } of this.#values) {
-      const valueAt = column * capacity
-      for (let j = 0; j < rowCount; j++) {
-        const row = rows[j]!
-        let value: number
-        if (vector === null) value = cells[valueAt + j]!
-        else {
-          const { detector, columns } = vector
-          for (let c = 0; c < columns.length; c++) detector.values[c] = cells[columns[c]! * capacity + j]!
-          value = detector.statistic(state.data, stage.cellsAt(row), endMs)
+    for (const judge of this.#values) {
+      const { stage, column, vector, peers } = judge
+      if (vector === null && peers === null) {
+        stage.judgeRows(rows, rowCount, endMs, cells, column * capacity, scoreAt, capacity)
+      } else {
+        for (let j = 0; j < rowCount; j++) {
+          const row = rows[j]!
+          if (peers !== null) peers.detector.peers = peers.values.of(row)
+          const value =
+            vector === null ? cells[column * capacity + j]! : statisticOf(judge, table, j, row, endMs)
+          putVerdict(stage.judge(row, endMs, value), cells, scoreAt + j, capacity)
         }
-        if (peers !== null) peers.detector.peers = peers.values.of(row)
-        const verdict = stage.judge(row, endMs, value)
-        cells[scoreAt + j] = verdict.score
-        cells[scoreAt + capacity + j] = verdict.expected
-        cells[scoreAt + 2 * capacity + j] = verdict.lower
-        cells[scoreAt + 3 * capacity + j] = verdict.upper
       }
       scoreAt += SCORE_COLUMNS * capacity
     }
@@ -216,16 +213,14 @@ export class Judges {
     for (const { peers } of this.#values) peers?.values.settle()
   }
 
+  /** The rows at [from, to) of `rows` are about to arrive: see `DetectionStage.fetch`. */
+  fetchArrivals(rows: Int32Array, from: number, to: number): void {
+    for (const { stage } of this.#silences) stage.fetch(rows, from, to)
+  }
+
   /** A sample of a row arrived at this log time. */
   arrived(row: number, logMs: number): void {
-    const { data } = this.#arrivals
-    // Cells start at 0, which could be a log time in a test.
-    if (data[row] === logMs + 1) return
-    this.#arrivals.mark(row)
-    data[row] = logMs + 1
-    for (const { stage } of this.#silences) {
-      stage.arrived(row, logMs)
-    }
+    for (const { stage } of this.#silences) stage.arrived(row, logMs)
   }
 
   /** Rows may have become silent by this log time. O(1) before the deadline. */
@@ -276,6 +271,19 @@ export class Judges {
       reason: transition.reason,
     }
   }
+}
+
+/** The one value of several columns of a row. */
+function statisticOf(
+  { stage, vector, cells }: Judge,
+  table: ResultTable,
+  j: number,
+  row: number,
+  endMs: number,
+): number {
+  const { detector, columns } = vector!
+  for (let c = 0; c < columns.length; c++) detector.values[c] = table.cells[columns[c]! * table.capacity + j]!
+  return detector.statistic(cells.data, stage.cellsAt(row), endMs)
 }
 
 function columnsOf({ column, columns }: DetectorPlan): readonly string[] {

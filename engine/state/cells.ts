@@ -77,8 +77,13 @@ export class Cells implements StateRegion {
 
   markRange(from: number, to: number): void {
     if (to <= from) return
-    this.dirty.fill(1, from >> PAGE_CELLS_SHIFT, ((to - 1) >> PAGE_CELLS_SHIFT) + 1)
-    this.keepRange(from, to)
+    const first = from >> PAGE_CELLS_SHIFT
+    const last = (to - 1) >> PAGE_CELLS_SHIFT
+    const { dirty } = this
+    // A row lies in one page or two, where a call to `fill` costs several times what the store does.
+    dirty[first] = 1
+    if (last > first) dirty.fill(1, first + 1, last + 1)
+    if (this.#owedCount > 0) this.keepRange(from, to)
   }
 
   markAll(): void {

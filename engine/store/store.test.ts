@@ -25,7 +25,7 @@ import { emptyFile } from './page-layout.ts'
 import { sealJson, unsealJson } from './sealed.ts'
 import type { StateTransaction } from './state-contract.ts'
 import { openStateReader, openStateWriter } from './state-store.ts'
-import { openStore } from './store.ts'
+import { openStore, STORE_FORMAT } from './store.ts'
 
 let base: string
 let dir: string
@@ -200,7 +200,7 @@ describe('refusals', () => {
       const opening = openStore({ dir })
       await expect(opening).rejects.toMatchObject({ code: 'STORE_VERSION' })
       await expect(openStore({ dir })).rejects.toThrow(
-        /written in store format 7; .* format 2\. Run the version/,
+        new RegExp(`written in store format 7; .* format ${STORE_FORMAT}\\. Run the version`),
       )
       rmSync(dir, { recursive: true })
     }

@@ -35,7 +35,7 @@ import { STATE_FOLDER } from './state-store.ts'
 import { StateTables } from './state-tables.ts'
 
 /** Raised with every change of what is stored; there is no reading of other versions. */
-export const STORE_FORMAT = 2
+export const STORE_FORMAT = 3
 
 export interface Store {
   readonly dir: string

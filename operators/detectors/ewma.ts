@@ -127,6 +127,9 @@ class Ewma implements Detector {
   readonly #minRelativeDeviation: number
   readonly #clear: number
   readonly #direction: Direction
+  /** The last argument of #decay, and its result. */
+  #elapsedMs = NaN
+  #decayThen = NaN
 
   constructor(parsed: Options) {
     this.#threshold = parsed.threshold
@@ -154,7 +157,7 @@ class Ewma implements Detector {
   }
 
   // hot: a call a (group, window).
-  learn(cells: Float64Array, at: number, timeMs: number, value: number): void {
+  learn(cells: Float64Array, at: number, timeMs: number, value: number, verdict: Verdict): void {
     const x = bounded(value)
     if (cells[at] === 0) {
       cells[at] = 1
@@ -165,11 +168,10 @@ class Ewma implements Detector {
       return
     }
     const elapsedMs = timeMs - cells[at + LAST_MS]!
-    const kept = elapsedMs > 0 ? Math.exp(-elapsedMs * this.#decayPerMs) : 1
-    const decay = Math.max(kept, DECAY_MIN)
+    const decay = this.#decay(elapsedMs)
     let deviation = x - cells[at + MEAN]!
-    if (this.#warm(cells, at, timeMs)) {
-      const half = this.#half(cells, at)
+    if (!Number.isNaN(verdict.score)) {
+      const half = verdict.memo!
       if (deviation > half || deviation < -half) {
         if (this.#follow(cells, at, timeMs, x, decay)) return
         deviation = deviation > 0 ? half / this.#threshold : -half / this.#threshold
@@ -216,6 +218,16 @@ class Ewma implements Detector {
       })
     }
     return { facts }
+  }
+
+  /** What a weight is worth after this long. Windows end at equal distances, so mostly it was worked out for the value before. */
+  #decay(elapsedMs: number): number {
+    if (elapsedMs !== this.#elapsedMs) {
+      const kept = elapsedMs > 0 ? Math.exp(-elapsedMs * this.#decayPerMs) : 1
+      this.#elapsedMs = elapsedMs
+      this.#decayThen = Math.max(kept, DECAY_MIN)
+    }
+    return this.#decayThen
   }
 
   #warm(cells: Float64Array, at: number, timeMs: number): boolean {

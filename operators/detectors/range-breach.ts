@@ -109,6 +109,9 @@ class RangeBreach implements Detector {
   readonly #minRelativeDeviation: number
   readonly #clear: number
   readonly #direction: Direction
+  /** The last argument of #fade, and its result. */
+  #elapsedMs = NaN
+  #fadeThen = NaN
 
   constructor(parsed: Options) {
     this.#margin = parsed.margin
@@ -132,7 +135,7 @@ class RangeBreach implements Detector {
   }
 
   // hot: a call a (group, window).
-  learn(cells: Float64Array, at: number, timeMs: number, value: number): void {
+  learn(cells: Float64Array, at: number, timeMs: number, value: number, verdict: Verdict): void {
     const x = bounded(value)
     if (cells[at] === 0) {
       cells[at] = 1
@@ -142,9 +145,9 @@ class RangeBreach implements Detector {
       cells[at + MAX] = x
       return
     }
-    if (this.#warm(cells, at, timeMs)) {
-      const deviation = x - (cells[at + MIN]! + cells[at + MAX]!) / 2
-      const half = this.#half(cells, at)
+    if (!Number.isNaN(verdict.score)) {
+      const deviation = x - verdict.expected
+      const half = verdict.memo!
       if (deviation > half || deviation < -half) {
         this.#follow(cells, at, timeMs, x)
         return
@@ -153,8 +156,7 @@ class RangeBreach implements Detector {
     cells[at + RUN] = 0
     const elapsedMs = timeMs - cells[at + LAST_MS]!
     if (elapsedMs > 0) {
-      const faded = 1 - Math.exp(-elapsedMs * this.#fadePerMs)
-      const fade = Math.min(faded, FADE_MAX)
+      const fade = this.#fade(elapsedMs)
       cells[at + LAST_MS] = timeMs
       if (x > cells[at + MIN]!) cells[at + MIN] = cells[at + MIN]! + (x - cells[at + MIN]!) * fade
       if (x < cells[at + MAX]!) cells[at + MAX] = cells[at + MAX]! - (cells[at + MAX]! - x) * fade
@@ -174,6 +176,16 @@ class RangeBreach implements Detector {
   health(cells: Float64Array, at: number, timeMs: number): DetectorHealth {
     if (!this.#warm(cells, at, timeMs)) return 'warming'
     return this.#half(cells, at) < VALUE_MAX ? 'ok' : 'blind'
+  }
+
+  /** The share forgotten after this long. Windows end at equal distances, so mostly it was worked out for the value before. */
+  #fade(elapsedMs: number): number {
+    if (elapsedMs !== this.#elapsedMs) {
+      const faded = 1 - Math.exp(-elapsedMs * this.#fadePerMs)
+      this.#elapsedMs = elapsedMs
+      this.#fadeThen = Math.min(faded, FADE_MAX)
+    }
+    return this.#fadeThen
   }
 
   #warm(cells: Float64Array, at: number, timeMs: number): boolean {

@@ -89,6 +89,9 @@ class Silence implements SilenceDetector {
   readonly #atLeastMs: number
   readonly #fadePerMs: number
   readonly #warmUpMs: number
+  /** The last argument of #fade, and its result. */
+  #gapMs = NaN
+  #fadeThen = NaN
 
   constructor(parsed: Options) {
     this.#afterMs = parsed.afterMs
@@ -133,7 +136,7 @@ class Silence implements SilenceDetector {
     const longest = cells[at + LONGEST_MS]!
     cells[at + COUNT] = cells[at + COUNT]! + 1
     cells[at + WATCHED_MS] = cells[at + WATCHED_MS]! + gap
-    const faded = longest * Math.exp(-gap * this.#fadePerMs)
+    const faded = longest * this.#fade(gap)
     if (gap <= faded) cells[at + LONGEST_MS] = faded
     else cells[at + LONGEST_MS] = warm && gap > longest * GROWTH_MAX ? longest * GROWTH_MAX : gap
   }
@@ -146,6 +149,15 @@ class Silence implements SilenceDetector {
 
   health(cells: Float64Array, at: number): DetectorHealth {
     return this.#edgeMs(cells, at) === Infinity ? 'warming' : 'ok'
+  }
+
+  /** What is left after this long. Samples come at equal distances, so mostly it was worked out for the one before. */
+  #fade(gapMs: number): number {
+    if (gapMs !== this.#gapMs) {
+      this.#gapMs = gapMs
+      this.#fadeThen = Math.exp(-gapMs * this.#fadePerMs)
+    }
+    return this.#fadeThen
   }
 
   #warm(cells: Float64Array, at: number): boolean {

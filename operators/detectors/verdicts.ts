@@ -40,7 +40,10 @@ export function abstain(verdict: Verdict): void {
   verdict.direction = 1
 }
 
-/** Distance from `expected` over `half`, the distance to the band's edge, on the sides watched; an unwatched side has no bound. */
+/**
+ * Distance from `expected` over `half`, the distance to the band's edge, on the sides watched; an unwatched side has no bound.
+ * The memo is `half`, which the edges do not give back to the last bit.
+ */
 export function judgeBand(
   verdict: Verdict,
   value: number,
@@ -62,6 +65,7 @@ export function judgeBand(
   verdict.upper = direction === 'down' ? Infinity : expected + half
   verdict.cleared = score <= clear
   verdict.direction = deviation < 0 ? -1 : 1
+  verdict.memo = half
 }
 
 /** Four digits are enough for a person. */

@@ -39,24 +39,30 @@ const sampleArbitrary = fc.record({
   ),
 })
 const batchesArbitrary = fc.array(
-  fc.record({ stepMs: fc.nat(1_500), samples: fc.array(sampleArbitrary, { minLength: 1, maxLength: 60 }) }),
+  fc.record({
+    // A step of log time may be long enough for a silence.
+    stepMs: fc.oneof({ weight: 5, arbitrary: fc.nat(1_500) }, { weight: 1, arbitrary: fc.nat(9_000) }),
+    samples: fc.array(sampleArbitrary, { minLength: 1, maxLength: 60 }),
+  }),
   { minLength: 1, maxLength: 12 },
 )
 
 describe('the kernel of a row', () => {
-  it('gives the bytes that a chain without one gives: odd values, new rows, filters, late samples, any slicing', () => {
+  it('gives the bytes that a chain without one gives: odd values, new rows, filters, late samples, any slicing, silence', () => {
     fc.assert(
       fc.property(
         batchesArbitrary,
         fc.constantFrom(TALLY, MOMENTS),
         fc.constantFrom(1_000, 4_000),
         fc.boolean(),
-        (batches, aggregates, everyMs, crashes) => {
+        fc.boolean(),
+        (batches, aggregates, everyMs, crashes, quiet) => {
           const plan = planOf({
             sizeMs: 4_000,
             everyMs,
             disorderMs: 1_000,
             aggregates,
+            quiet,
             where: [{ label: '__name__', op: '!=', value: 'other' }],
           })
           const plain = new Drive({ plan, registry, kernel: NEVER })
@@ -65,8 +71,8 @@ describe('the kernel of a row', () => {
           for (const { stepMs, samples } of batches) {
             nowMs += stepMs
             const sent = samples.map((s) => sample(nowMs + s.jumpMs, s.value, s.host, s.name))
-            plain.send(sent)
-            quick.send(sent)
+            plain.advance(stepMs).send(sent)
+            quick.advance(stepMs).send(sent)
             if (crashes) quick.crash()
           }
           expect(digest(quick.end())).toEqual(digest(plain.end()))

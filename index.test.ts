@@ -22,12 +22,15 @@ describe('the public API', () => {
       'alertmanager',
       'auto',
       'bandReason',
+      'changePoint',
       'contextMemory',
       'count',
       'cusum',
       'defineConfig',
       'defineDetector',
+      'discord',
       'ewma',
+      'halfSpaceTrees',
       'holtWinters',
       'hourOfWeek',
       'judgeBand',
@@ -44,6 +47,7 @@ describe('the public API', () => {
       'pca',
       'peers',
       'pipeline',
+      'randomCutForest',
       'rangeBreach',
       'rate',
       'rateOfChange',
@@ -65,13 +69,17 @@ describe('the public API', () => {
     const { pipeline, topic, tumbling, sliding } = millrace
     const { count, last, max, mean, min, rate, standardDeviation, sum } = millrace
     const {
+      changePoint,
       contextMemory,
       cusum,
+      discord,
+      halfSpaceTrees,
       knnCad,
       holtWinters,
       hourOfWeek,
       mad,
       pageHinkley,
+      randomCutForest,
       rateOfChange,
       relativeEntropy,
       spot,
@@ -108,6 +116,10 @@ describe('the public API', () => {
       .detect('h', relativeEntropy())
       .detect('g', knnCad())
       .detect('f', contextMemory())
+      .detect('a', changePoint())
+      .detect('b', discord())
+      .detect('c', halfSpaceTrees())
+      .detect('d', randomCutForest())
       .detect(silence())
       .to(ndjsonFile({ path: 'results.ndjson' }), { of: 'results' })
       .to(stdout())

@@ -1,6 +1,6 @@
 /**
  * What a detector costs: nanoseconds for one value of one group through the whole stage (score, alert, learn), over
- * 1,000 groups in turn as a fired window has them; for silence, for one arrival and the scan it belongs to.
+ * 1,000 groups in turn as a fired window has them, and over 100 of those that take microseconds and a longer warm-up; for silence, for one arrival and the scan it belongs to.
  */
 
 import type { Fault } from '../engine/contract/errors.ts'
@@ -10,14 +10,18 @@ import { Cells } from '../engine/state/cells.ts'
 import { assert } from '../engine/util/assert.ts'
 import { Prng } from '../engine/util/prng.ts'
 import { autoPlugin } from '../operators/detectors/auto.ts'
+import { changePointPlugin } from '../operators/detectors/change-point.ts'
 import { contextMemoryPlugin } from '../operators/detectors/context-memory.ts'
 import { cusumPlugin } from '../operators/detectors/cusum.ts'
+import { discordPlugin } from '../operators/detectors/discord.ts'
 import { ewmaPlugin } from '../operators/detectors/ewma.ts'
+import { halfSpaceTreesPlugin } from '../operators/detectors/half-space-trees.ts'
 import { holtWintersPlugin } from '../operators/detectors/holt-winters.ts'
 import { hourOfWeekPlugin } from '../operators/detectors/hour-of-week.ts'
 import { knnCadPlugin } from '../operators/detectors/knn-cad.ts'
 import { madPlugin } from '../operators/detectors/mad.ts'
 import { pageHinkleyPlugin } from '../operators/detectors/page-hinkley.ts'
+import { randomCutForestPlugin } from '../operators/detectors/random-cut-forest.ts'
 import { rangeBreachPlugin } from '../operators/detectors/range-breach.ts'
 import { rateOfChangePlugin } from '../operators/detectors/rate-of-change.ts'
 import { relativeEntropyPlugin } from '../operators/detectors/relative-entropy.ts'
@@ -27,11 +31,14 @@ import { thresholdPlugin } from '../operators/detectors/threshold.ts'
 import type { BenchModule, Figure } from './lib/bench.ts'
 import { medianSeconds } from './lib/measure.ts'
 
-const ROWS = 1_000
 const WINDOWS_A_LOOP = 100
 const SEED = 1
-const CHECKED_LOOPS = 3
-const FINDS_NONE: readonly string[] = ['silence', 'spot', 'relative-entropy', 'knn-cad', 'context-memory']
+/** Groups, and how many loops make the checksum: enough to warm up, and to find what is far out. */
+const LIGHT = { rows: 1_000, checkedLoops: 3 }
+const HEAVY = { rows: 100, checkedLoops: 10 }
+const VALUES = 64_000
+/** No group stops; a single far value is no new spread, and no change. */
+const FINDS_NONE: readonly string[] = ['silence', 'relative-entropy', 'change-point']
 
 export const bench: BenchModule = {
   name: 'detectors',
@@ -51,6 +58,10 @@ export const bench: BenchModule = {
     'relativeEntropyNsPerJudge',
     'knnCadNsPerJudge',
     'contextMemoryNsPerJudge',
+    'changePointNsPerJudge',
+    'discordNsPerJudge',
+    'halfSpaceTreesNsPerJudge',
+    'randomCutForestNsPerJudge',
   ],
   async run({ smoke }): Promise<readonly Figure[]> {
     return [
@@ -63,7 +74,7 @@ export const bench: BenchModule = {
       await judged('madNsPerJudge', madPlugin, {}, smoke),
       await judged('holtWintersNsPerJudge', holtWintersPlugin, { season: '1m', slots: 60 }, smoke),
       // A value an hour, so that its first week is over soon.
-      await judged('hourOfWeekNsPerJudge', hourOfWeekPlugin, {}, smoke, 3_600_000),
+      await judged('hourOfWeekNsPerJudge', hourOfWeekPlugin, {}, smoke, LIGHT, 3_600_000),
       await judged('cusumNsPerJudge', cusumPlugin, { history: '10m', limit: 4 }, smoke),
       await judged(
         'pageHinkleyNsPerJudge',
@@ -71,10 +82,14 @@ export const bench: BenchModule = {
         { tolerance: 1, limit: 4, warmUp: '30s' },
         smoke,
       ),
-      await judged('spotNsPerJudge', spotPlugin, {}, smoke),
-      await judged('relativeEntropyNsPerJudge', relativeEntropyPlugin, {}, smoke),
-      await judged('knnCadNsPerJudge', knnCadPlugin, {}, smoke),
-      await judged('contextMemoryNsPerJudge', contextMemoryPlugin, {}, smoke),
+      await judged('spotNsPerJudge', spotPlugin, {}, smoke, HEAVY),
+      await judged('relativeEntropyNsPerJudge', relativeEntropyPlugin, {}, smoke, HEAVY),
+      await judged('knnCadNsPerJudge', knnCadPlugin, {}, smoke, HEAVY),
+      await judged('contextMemoryNsPerJudge', contextMemoryPlugin, {}, smoke, HEAVY),
+      await judged('changePointNsPerJudge', changePointPlugin, {}, smoke, HEAVY),
+      await judged('discordNsPerJudge', discordPlugin, {}, smoke, HEAVY),
+      await judged('halfSpaceTreesNsPerJudge', halfSpaceTreesPlugin, {}, smoke, HEAVY),
+      await judged('randomCutForestNsPerJudge', randomCutForestPlugin, {}, smoke, HEAVY),
     ]
   },
 }
@@ -84,14 +99,16 @@ async function judged<O>(
   plugin: DetectorPlugin<O>,
   written: unknown,
   smoke: boolean,
+  size: Size = LIGHT,
   everyMs = 1_000,
 ): Promise<Figure> {
   const tally = { alerts: 0, scores: 0 }
-  const { stage, detector } = stageOf(plugin, written, tally)
+  const { stage, detector } = stageOf(plugin, written, tally, size)
+  const { rows } = size
   // One value in ten thousand is far out, so that alerts begin and end.
   const prng = new Prng(SEED)
   const values = Float64Array.from(
-    { length: 64 * ROWS },
+    { length: VALUES },
     () => 100 + prng.normal() + (prng.below(10_000) === 0 ? 50 : 0),
   )
   let timeMs = 0
@@ -99,14 +116,14 @@ async function judged<O>(
   const loop = (): void => {
     for (let i = 0; i < WINDOWS_A_LOOP; i++) {
       timeMs += everyMs
-      for (let row = 0; row < ROWS; row++) {
+      for (let row = 0; row < rows; row++) {
         const { score } = stage.judge(row, timeMs, values[first + row]!)
         if (score > 1) tally.scores++
       }
-      first = (first + ROWS) % values.length
+      first = (first + rows) % values.length
     }
   }
-  return measured(figure, plugin.kind, detector.width, loop, tally, smoke)
+  return measured(figure, plugin.kind, detector.width, loop, tally, smoke, size)
 }
 
 async function watched<O>(
@@ -116,17 +133,22 @@ async function watched<O>(
   smoke: boolean,
 ): Promise<Figure> {
   const tally = { alerts: 0, scores: 0 }
-  const { stage, detector } = stageOf(plugin, written, tally)
+  const { stage, detector } = stageOf(plugin, written, tally, LIGHT)
   let logMs = 0
   const loop = (): void => {
     for (let i = 0; i < WINDOWS_A_LOOP; i++) {
       logMs += 1_000
       stage.scan(logMs)
-      for (let row = 0; row < ROWS; row++) stage.arrived(row, logMs)
+      for (let row = 0; row < LIGHT.rows; row++) stage.arrived(row, logMs)
     }
     tally.scores = stage.deadlineMs - logMs
   }
-  return measured(figure, plugin.kind, detector.width, loop, tally, smoke)
+  return measured(figure, plugin.kind, detector.width, loop, tally, smoke, LIGHT)
+}
+
+interface Size {
+  readonly rows: number
+  readonly checkedLoops: number
 }
 
 interface Tally {
@@ -138,6 +160,7 @@ function stageOf<O>(
   plugin: DetectorPlugin<O>,
   written: unknown,
   tally: Tally,
+  { rows }: Size,
 ): { stage: DetectionStage; detector: Detector } {
   const faults: Fault[] = []
   const options = plugin.options.parse(written, plugin.kind, faults)
@@ -152,7 +175,7 @@ function stageOf<O>(
       tally.alerts++
     },
   })
-  stage.ensureRows(ROWS)
+  stage.ensureRows(rows)
   return { stage, detector }
 }
 
@@ -163,9 +186,10 @@ async function measured(
   loop: () => void,
   tally: Tally,
   smoke: boolean,
+  { rows, checkedLoops }: Size,
 ): Promise<Figure> {
   // What the first rounds find is the checksum: how often the timed loop runs depends on the machine.
-  for (let i = 0; i < CHECKED_LOOPS; i++) loop()
+  for (let i = 0; i < checkedLoops; i++) loop()
   const checksum = `${tally.alerts}:${tally.scores}`
   // The same values come round again, which makes far ones usual to a detector that judges by how often they come.
   assert(tally.alerts > 0 || FINDS_NONE.includes(detector), 'the loop found what there is to find', detector)
@@ -173,9 +197,9 @@ async function measured(
   const seconds = await medianSeconds(figure, loop, budget)
   return {
     figure,
-    value: Number(((seconds * 1e9) / (WINDOWS_A_LOOP * ROWS)).toFixed(1)),
+    value: Number(((seconds * 1e9) / (WINDOWS_A_LOOP * rows)).toFixed(1)),
     unit: 'ns',
-    params: { detector, groups: ROWS, cellsAGroup: cells, seed: SEED },
+    params: { detector, groups: rows, cellsAGroup: cells, seed: SEED },
     checksum,
   }
 }

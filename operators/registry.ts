@@ -24,9 +24,12 @@ import { ratePlugin } from './aggregates/rate.ts'
 import { standardDeviationPlugin } from './aggregates/standard-deviation.ts'
 import { sumPlugin } from './aggregates/sum.ts'
 import { autoPlugin } from './detectors/auto.ts'
+import { changePointPlugin } from './detectors/change-point.ts'
 import { contextMemoryPlugin } from './detectors/context-memory.ts'
 import { cusumPlugin } from './detectors/cusum.ts'
+import { discordPlugin } from './detectors/discord.ts'
 import { ewmaPlugin } from './detectors/ewma.ts'
+import { halfSpaceTreesPlugin } from './detectors/half-space-trees.ts'
 import { holtWintersPlugin } from './detectors/holt-winters.ts'
 import { hourOfWeekPlugin } from './detectors/hour-of-week.ts'
 import { knnCadPlugin } from './detectors/knn-cad.ts'
@@ -34,6 +37,7 @@ import { madPlugin } from './detectors/mad.ts'
 import { pageHinkleyPlugin } from './detectors/page-hinkley.ts'
 import { pcaPlugin } from './detectors/pca.ts'
 import { peersPlugin } from './detectors/peers.ts'
+import { randomCutForestPlugin } from './detectors/random-cut-forest.ts'
 import { rangeBreachPlugin } from './detectors/range-breach.ts'
 import { rateOfChangePlugin } from './detectors/rate-of-change.ts'
 import { relativeEntropyPlugin } from './detectors/relative-entropy.ts'
@@ -74,6 +78,10 @@ export const registry: Registry = {
     detector(pageHinkleyPlugin),
     detector(madPlugin),
     detector(hourOfWeekPlugin),
+    detector(changePointPlugin),
+    detector(discordPlugin),
+    detector(halfSpaceTreesPlugin),
+    detector(randomCutForestPlugin),
     detector(holtWintersPlugin),
     detector(cusumPlugin),
     detector(pcaPlugin),

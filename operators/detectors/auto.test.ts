@@ -16,7 +16,7 @@ import { auto, autoPlugin } from './auto.ts'
 
 describeDetector({
   plugin: autoPlugin,
-  lead: 150,
+  lead: 172,
   options: [{}, { direction: 'down', minDeviation: 0, minRelativeDeviation: 0, sensitivity: 5, rest: 3 }],
 })
 
@@ -32,9 +32,9 @@ function noisy(level: number, spread: number, seed = 1): () => number {
 }
 
 describe('auto', () => {
-  test('does not judge before it has seen 150 values', () => {
+  test('does not judge before it has seen more than 170 values', () => {
     const judge = judgeSeries(autoPlugin, {}, FIVE_MINUTES)
-    expect(judge.run(150, () => 5).every((verdict) => Number.isNaN(verdict.score))).toBe(true)
+    expect(judge.run(171, () => 5).every((verdict) => Number.isNaN(verdict.score))).toBe(true)
     expect(judge.next(5).score).toBe(0)
   })
 
@@ -140,7 +140,7 @@ describe('auto', () => {
         const expected = { ...lasting.judge(row, i * FIVE_MINUTES, value + row) }
         expect({ ...restored.judge(row, i * FIVE_MINUTES, value + row) }).toEqual(expected)
       }
-      if (![75, 150, 151, 400, 450].includes(i)) continue
+      if (![75, 170, 171, 400, 450].includes(i)) continue
       cells.takeDirty((index, page) => pages.set(index, page.slice()))
       cells = new Cells('restored')
       for (const [index, page] of pages) cells.restorePage(index, page)
@@ -188,7 +188,7 @@ describe('auto', () => {
       timeMs += [0, -FIVE_MINUTES, FIVE_MINUTES, 3 * FIVE_MINUTES, 40 * DAY * FIVE_MINUTES][prng.below(5)]!
       detector.score(cells, 0, timeMs, noise(), verdict)
       detector.learn(cells, 0, timeMs, noise(), verdict)
-      if (i >= 150) expect(verdict.score).toBeGreaterThanOrEqual(0)
+      if (i > 170) expect(verdict.score).toBeGreaterThanOrEqual(0)
     }
     detector.score(cells, 0, timeMs, 500, verdict)
     expect(verdict.score).toBeGreaterThan(1)
@@ -214,9 +214,9 @@ describe('auto', () => {
     }
 
     test('how far its warm-up is, and what it saw in it', () => {
-      expect(told(0, () => 1).facts).toEqual({ 'warm-up': '0 of 150 values' })
+      expect(told(0, () => 1).facts).toEqual({ 'warm-up': '0 of 171 values' })
       expect(told(100, (i) => 7 + (i % 2), 10_000).facts).toMatchObject({
-        'warm-up': '100 of 150 values',
+        'warm-up': '100 of 171 values',
         interval: '10s',
         range: '7 … 8',
       })
@@ -255,6 +255,30 @@ describe('auto', () => {
       const { facts } = told(3 * DAY + 10, (i) => (i === 3 * DAY ? 400 : noise()))
       expect(facts.rest).toBe(`${120 - 10 + 0} values`)
     })
+  })
+
+  test('a value after a gap is not held against what was there before it, in hours not met before either', () => {
+    const noise = noisy(0, 1)
+    const wave = (i: number): number => 100 + 50 * Math.sin((2 * Math.PI * i) / DAY) + noise()
+    const judge = judgeSeries(autoPlugin, {}, FIVE_MINUTES)
+    judge.run(4 * DAY + DAY / 4, wave)
+    // From the top of the wave to its bottom, half a day later.
+    judge.pause((DAY / 2 - 1) * FIVE_MINUTES)
+    const after = judge.run(DAY, (i) => wave(i + (3 * DAY) / 4))
+    // The order of values is a new one, which is little by itself.
+    expect(Math.max(...after.map(({ score }) => score))).toBeLessThan(1.5)
+    const there = judge.run(12, () => 150)
+    expect(Math.max(...there.map(({ score }) => score))).toBeGreaterThan(3)
+  })
+
+  test('a jump at an hour at which it always jumps is no news from the third week on', () => {
+    const noise = noisy(0, 2)
+    const monday = Date.UTC(2023, 10, 13)
+    const judge = judgeSeries(autoPlugin, {}, FIVE_MINUTES, monday - FIVE_MINUTES)
+    const week = (i: number): number => (i % (7 * DAY) >= 5 * DAY ? 40 : 100) + noise()
+    judge.run(14 * DAY, week)
+    expect(alarms(judge.run(21 * DAY, (i) => week(i)))).toBe(0)
+    expect(alarms(judge.run(12, () => 40 + noise()))).toBeGreaterThan(0)
   })
 
   test('other options do not share the state of the old ones, and the change is named', () => {

@@ -82,14 +82,14 @@ export function auto(written: OptionInputOf<typeof options> = {}): ValueDetector
   return { [DEFINITION]: { what: 'detector', kind: 'auto', subject: 'value', options: written } }
 }
 
-/** Surprise that makes an alarm: odds of one in 10 ** 2.7, about 500, once the corrections of views/tail.ts are made. */
-const ALARM = 2.7
+/** Surprise that makes an alarm: odds of one in 10 ** 2.5, about 300, once the corrections of views/tail.ts are made. */
+const ALARM = 2.5
 /** What the memory adds to the views: a mean over its codes counts four thirds. */
 const CONTEXT_WEIGHT = 4 / 3
 /** A surprise is held while it halves every three values, so that views that see it a little apart still agree. */
 const HELD = 0.5 ** (1 / 3)
-/** While little was seen, surprises count less: half at 100 values. */
-const DOUBT_VALUES = 100
+/** While little was seen, surprises count less: nothing at so many values, half at twice as many. */
+const DOUBT_VALUES = 170
 /** Odds are meant for values five minutes apart; more values a day have as many more chances, and need more: half as much
  * again, since what lies close together in time is also alike. */
 const USUAL_INTERVAL_MS = 300_000
@@ -97,7 +97,17 @@ const CHANCES_WEIGHT = 1.5
 const INTERVAL_VALUES = 50
 /** Outside the range seen: what a breach says, and what each share of the range by which it is outside adds. */
 const BREACH = 1.5
-const BREACH_SHARE = 30
+const BREACH_SHARE = 25
+/** After so many usual intervals without a value, the last ones say nothing of the next. */
+const GAP_INTERVALS = 3
+/**
+ * Within so many scales of what its hour of the week foretells, and no further from that than this share of its distance from
+ * the level, a value is foreseen: the jump on Monday morning is no news. Unless the value before was further than FORESEEN_BEFORE
+ * scales from its own hour: then something has come back.
+ */
+const FORESEEN = 5
+const FORESEEN_NEARER = 0.25
+const FORESEEN_BEFORE = 3
 /** A breach smaller than so many usual steps is a record of noise; after another one lately, of a trend. */
 const BREACH_STEPS = 1
 const BREACH_STEPS_AGAIN = 4
@@ -114,12 +124,14 @@ const SEASONAL = 0.8
 const LEVEL = 0
 const STEP = 1
 const SEASON = 3
+const ACTIVITY = 4
 /** Scales (mean absolute deviations) below which a view is silent, whatever the tail says: six are 4.8 standard
  * deviations of normal noise. A mean that moves does so by less than values do. */
-const STAT_MIN: readonly number[] = [6, 6, 3, 6, 0]
+const STAT_MIN: readonly number[] = [6, 6, 2, 6, 0]
+const step = new Level('step', 'far from what was just there', 5)
 const VIEWS: readonly View[] = [
   new Level('level', 'far from its level', 200),
-  new Level('step', 'far from what was just there', 5),
+  step,
   new Shift(),
   new Season(),
   new Activity(),
@@ -138,7 +150,9 @@ const HELD_VIEWS = 5
 const REST_UNTIL = 6
 /** Count of values at the last breach of the range. */
 const BREACHED_AT = 7
-const HELD_CODES = 8
+/** 1: the last value was near what its hour foretold. */
+const NEAR_HOUR = 8
+const HELD_CODES = 9
 const CODE_TAILS = HELD_CODES + CODES.length
 const CONTEXT = CODE_TAILS + CODES.length * tailWidth(CODE_PEAKS)
 const FIRST_VIEW = CONTEXT + CONTEXT_WIDTH
@@ -192,14 +206,14 @@ class Auto implements Detector {
 
   // hot: a call a (group, window).
   score(cells: Float64Array, at: number, timeMs: number, value: number, verdict: Verdict): void {
-    if (cells[at + COUNT]! < LEARNING) {
+    if (cells[at + COUNT]! <= DOUBT_VALUES) {
       abstain(verdict)
       return
     }
     const x = bounded(value)
     const wallMs = this.#wallMs(timeMs)
     measureContext(cells, at + CONTEXT, x, wallMs, this.#shares)
-    const surprise = this.#surprise(cells, at, x, wallMs)
+    const surprise = this.#surprise(cells, at, x, wallMs, this.#isGap(cells, at, timeMs))
     const deviation = x - this.#expected
     const watched = deviation >= 0 ? this.#direction !== 'down' : this.#direction !== 'up'
     const score = watched ? surprise / this.#alarm : 0
@@ -219,7 +233,8 @@ class Auto implements Detector {
     const count = cells[at + COUNT]!
     const wallMs = this.#wallMs(timeMs)
     learnContext(cells, at + CONTEXT, x, wallMs, this.#shares)
-    this.#surprise(cells, at, x, wallMs)
+    const isGap = this.#isGap(cells, at, timeMs)
+    this.#surprise(cells, at, x, wallMs, isGap)
     if (count >= LEARNING) {
       cells[at + HELD_VIEWS] = this.#viewSurprise
       for (let i = 0; i < CODES.length; i++) {
@@ -237,11 +252,13 @@ class Auto implements Detector {
       const stat = this.#stats[i]!
       if (count >= TAILS_FROM && stat >= 0)
         learnTail(cells, viewAt + view.width, PEAKS, stat, this.#sizes[i]!)
-      view.learn(cells, viewAt, x, wallMs)
+      if (view === step && isGap) step.restart(cells, viewAt, x)
+      else view.learn(cells, viewAt, x, wallMs)
     }
     if (count >= LEARNING && (x < cells[at + LOW]! || x > cells[at + HIGH]!)) cells[at + BREACHED_AT] = count
     if (count === 0 || x < cells[at + LOW]!) cells[at + LOW] = x
     if (count === 0 || x > cells[at + HIGH]!) cells[at + HIGH] = x
+    cells[at + NEAR_HOUR] = this.#stats[SEASON]! <= FORESEEN_BEFORE ? 1 : 0
     const elapsedMs = timeMs - cells[at + LAST_MS]!
     if (count > 0 && elapsedMs > 0) {
       cells[at + INTERVAL] =
@@ -261,14 +278,14 @@ class Auto implements Detector {
   }
 
   health(cells: Float64Array, at: number): DetectorHealth {
-    return cells[at + COUNT]! < LEARNING ? 'warming' : 'ok'
+    return cells[at + COUNT]! <= DOUBT_VALUES ? 'warming' : 'ok'
   }
 
   explain(cells: Float64Array, at: number): Explanation {
     const count = cells[at + COUNT]!
     const lastMs = this.#wallMs(cells[at + LAST_MS]!)
     const chances = chancesOf(cells[at + INTERVAL]!)
-    const alarm = ((this.#alarm + chances) * (count + DOUBT_VALUES)) / count
+    const alarm = Math.min((this.#alarm + chances) / believedOf(count), ODDS_MAX)
     // Of the value that was expected: scales do not depend on the value, but for what an average of it would be.
     const measured: Measured = { stat: NaN, size: 0, expected: NaN, scale: 0 }
     const measure = (i: number): Measured => {
@@ -280,8 +297,8 @@ class Auto implements Detector {
     const floor = Math.max(this.#minDeviation, this.#minRelativeDeviation * absolute(level.expected))
     return autoExplanation({
       count,
-      learning: LEARNING,
-      doubt: DOUBT_VALUES,
+      learning: DOUBT_VALUES + 1,
+      doubt: 2 * DOUBT_VALUES,
       intervalMs: cells[at + INTERVAL]!,
       level: { mean: level.expected, scale: level.scale },
       season: {
@@ -302,7 +319,7 @@ class Auto implements Detector {
   }
 
   /** Surprise of a value, from the cells as they are and the shares in scratch; leaves its parts in scratch. */
-  #surprise(cells: Float64Array, at: number, x: number, wallMs: number): number {
+  #surprise(cells: Float64Array, at: number, x: number, wallMs: number, isGap: boolean): number {
     const measured = this.#measured
     const count = cells[at + COUNT]!
     let floor = this.#minDeviation
@@ -310,7 +327,8 @@ class Auto implements Detector {
     let fired = 0
     let apart = 0
     let levelScale = 0
-    let step = 0
+    let usualStep = 0
+    const isForeseen = this.#isForeseen(cells, at, x, wallMs)
     for (let i = 0; i < VIEWS.length; i++) {
       const view = VIEWS[i]!
       const viewAt = at + VIEW_AT[i]!
@@ -326,12 +344,14 @@ class Auto implements Detector {
         levelScale = measured.scale
         this.#expect(measured, statAt(cells, tailAt, this.#alarm), floor)
       } else if (i === STEP) {
-        step = measured.scale
+        usualStep = measured.scale
       } else if (i === SEASON) {
         if (!(stat >= 0) || measured.scale > SEASONAL * levelScale) continue
         this.#expect(measured, statAt(cells, tailAt, this.#alarm), floor)
       }
       if (!(size > floor) || !(stat >= STAT_MIN[i]!)) continue
+      if (isGap && (i === STEP || i === ACTIVITY)) continue
+      if (isForeseen && (i === LEVEL || i === STEP)) continue
       const surprise = surpriseOf(cells, tailAt, PEAKS, stat, size)
       if (surprise > FIRED) fired |= 1 << i
       if (surprise > largest) largest = surprise
@@ -341,7 +361,7 @@ class Auto implements Detector {
     const outside = x > high ? x - high : low - x
     const breachedAgo = count - cells[at + BREACHED_AT]!
     const again = cells[at + BREACHED_AT]! > 0 && breachedAgo > BREACH_SAME && breachedAgo < BREACH_LATELY
-    if (outside > floor && outside > (again ? BREACH_STEPS_AGAIN : BREACH_STEPS) * step) {
+    if (outside > floor && outside > (again ? BREACH_STEPS_AGAIN : BREACH_STEPS) * usualStep) {
       const breach = BREACH + (BREACH_SHARE * outside) / (high - low + floor)
       const surprise = Math.min(breach, BREACH_MAX)
       if (surprise > FIRED) fired |= RANGE_BIT
@@ -364,8 +384,27 @@ class Auto implements Detector {
     if (context > 1) fired |= CONTEXT_BIT
     this.#fired = fired
     const chances = chancesOf(cells[at + INTERVAL]!)
-    const surprise = ((this.#viewSurprise + context) * count) / (count + DOUBT_VALUES) - chances
+    const surprise = (this.#viewSurprise + context) * believedOf(count) - chances
     return Math.max(surprise, 0)
+  }
+
+  /** So long after the value before that it says nothing of this one. */
+  #isGap(cells: Float64Array, at: number, timeMs: number): boolean {
+    const usualMs = cells[at + INTERVAL]!
+    return usualMs > 0 && timeMs - cells[at + LAST_MS]! > GAP_INTERVALS * usualMs
+  }
+
+  /**
+   * About what its hour of the week foretells, which it is far nearer to than to the level; and so was the value before: where
+   * that was not, it has come back.
+   */
+  #isForeseen(cells: Float64Array, at: number, x: number, wallMs: number): boolean {
+    if (cells[at + NEAR_HOUR] !== 1) return false
+    const measured = this.#measured
+    VIEWS[LEVEL]!.measure(cells, at + VIEW_AT[LEVEL]!, x, wallMs, measured)
+    const fromLevel = measured.size
+    VIEWS[SEASON]!.measure(cells, at + VIEW_AT[SEASON]!, x, wallMs, measured)
+    return measured.stat <= FORESEEN && measured.size <= FORESEEN_NEARER * fromLevel
   }
 
   #expect(measured: Measured, stat: number, floor: number): void {
@@ -373,6 +412,11 @@ class Auto implements Detector {
     this.#expected = measured.expected
     this.#half = Math.max(half, floor)
   }
+}
+
+/** How much of a surprise counts, of 1. */
+function believedOf(count: number): number {
+  return Math.max(0, 1 - DOUBT_VALUES / count)
 }
 
 /** Decades more that an alarm takes where values come closer together than usual. */

@@ -61,4 +61,10 @@ export class Level implements View {
     cells[at + MEAN] = mean + move * gain(count, this.#values)
     cells[at + SCALE] = scale + (size - scale) * gain(count, SCALE_VALUES)
   }
+
+  /** The average begins anew at a value, after a gap; how far values usually lie from it stays known. */
+  restart(cells: Float64Array, at: number, x: number): void {
+    if (cells[at + COUNT]! > 0) cells[at + MEAN] = x
+    else this.learn(cells, at, x)
+  }
 }

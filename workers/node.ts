@@ -207,11 +207,7 @@ class LocalNode implements RunningNode {
     const scores = new ScoreFeed({
       state: this.#state,
       log: this.#log,
-      pipelines: pipelines.map(({ pipelineId, plan, topic }) => ({
-        pipelineId,
-        plan,
-        topicId: topic.topicId,
-      })),
+      pipelines: pipelines.map(({ topic, ...pipeline }) => ({ ...pipeline, topicId: topic.topicId })),
       seriesMax: config.scoreSeries,
     })
     const exporter = createExporter({

@@ -77,7 +77,7 @@ async function preparePipelines(
   plans: readonly PipelinePlan[],
   topics: readonly BoardTopic[],
   resetState: boolean,
-): Promise<{ plan: PipelinePlan; pipelineId: number }[]> {
+): Promise<Pick<BoardPipeline, 'plan' | 'pipelineId' | 'past'>[]> {
   const writer = openStateWriter({ dir, fence })
   try {
     const faults: Fault[] = []
@@ -95,7 +95,8 @@ async function preparePipelines(
       plans.map((plan) => {
         const { topicId } = topics.find(({ name }) => name === plan.topic.name)!
         const existing = writer.pipeline(plan.name)
-        return { plan, pipelineId: putPlan(txn, plan, topicId, existing, resetState) }
+        const { id, past } = putPlan(txn, plan, topicId, existing, resetState)
+        return { plan, pipelineId: id, ...(past === undefined ? {} : { past }) }
       }),
     )
   } finally {
@@ -109,16 +110,17 @@ function putPlan(
   topicId: number,
   existing: PipelineRecord | null,
   resetState: boolean,
-): number {
+): PipelineRecord {
   if (existing !== null && resetState) txn.reset(existing.id)
-  const record = txn.putPipeline({
+  const past = resetState ? undefined : existing?.past
+  return txn.putPipeline({
     name: plan.name,
     topicId,
     topic: plan.topic.name,
     planHash: planHash(plan),
     planJson: JSON.stringify(plan),
+    ...(past === undefined ? {} : { past }),
   })
-  return record.id
 }
 
 function changedFaults(existing: PipelineRecord | null, plan: PipelinePlan): Fault[] {

@@ -46,6 +46,18 @@ export class DetectorWatch {
     data[at + STANDING] = isJudged ? 1 + share + ((isFiring ? 1 : 0) - share) / SHARE_VALUES : UNJUDGED
   }
 
+  forget(): void {
+    this.cells.markAll()
+    this.cells.data.fill(0)
+  }
+
+  /** What another watch knows of one of its rows. */
+  take(row: number, other: DetectorWatch, from: number): void {
+    const at = row * WATCH_CELLS
+    this.cells.markRange(at, at + WATCH_CELLS)
+    this.cells.data.set(other.cells.data.subarray(from * WATCH_CELLS, (from + 1) * WATCH_CELLS), at)
+  }
+
   /** As of an event time (log time for silence). `at` is the row's place in the detector's own `cells`. O(1). */
   health(row: number, timeMs: number, detector: Detector, cells: Float64Array, at: number): DetectorHealth {
     const { data } = this.cells

@@ -244,7 +244,8 @@ class StoredQueries implements Queries {
     const { state, log } = this.#sources
     const seriesKey = (_topic: string, seriesId: number): Uint8Array | null =>
       log.seriesKey(record.topicId, seriesId)
-    const decoder = new EntryDecoder(plan, entryLabels(state, seriesKey, { id: record.id, plan }))
+    const labels = entryLabels(state, seriesKey, { id: record.id, plan })
+    const decoder = new EntryDecoder(plan, labels, record.past)
     const made: KnownPipeline = { id: record.id, plan, decoder }
     if (this.#known.size >= DECODERS_MAX) this.#known.clear()
     this.#known.set(key, made)

@@ -156,8 +156,9 @@ function detectorText(detector: SwitchedDetector, groups: number): string {
   if (outcome === 'gone') return `${name}: gone`
   if (outcome === 'kept') return `${name}: as it was`
   const seen = windows === 0 ? '' : ` ${countText(windows)} windows (${countText(rows)} rows) seen;`
-  if (warming === 0) return `${name}: warmed up;${seen} every group can be judged`
+  const head = outcome === 'new' ? `${name}, new:` : `${name}, changed:`
+  if (warming === 0) return `${head}${seen} every group can be judged`
   const shown = warmingGroups.slice(0, GROUPS_SHOWN_MAX).map(seriesText)
   const more = warming > shown.length ? `, and ${countText(warming - shown.length)} more` : ''
-  return `${name}:${seen} ${countText(warming)} of ${countText(groups)} groups still warm up: ${shown.join(', ')}${more}`
+  return `${head}${seen} ${countText(warming)} of ${countText(groups)} groups still warm up: ${shown.join(', ')}${more}`
 }

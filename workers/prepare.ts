@@ -11,6 +11,7 @@ import {
 import { type Fault, MillraceError } from '../engine/contract/errors.ts'
 import type { PipelinePlan, TopicSpec } from '../engine/contract/plan.ts'
 import { planDifference, planHash } from '../engine/pipeline/plan-difference.ts'
+import { isSwitchable } from '../engine/pipeline/switch-plan.ts'
 import { openLogWriter } from '../engine/store/log-store.ts'
 import type { PipelineRecord, StateTransaction } from '../engine/store/state-contract.ts'
 import { openStateWriter } from '../engine/store/state-store.ts'
@@ -127,12 +128,14 @@ function changedFaults(existing: PipelineRecord | null, plan: PipelinePlan): Fau
   if (existing === null || existing.planHash === planHash(plan)) return []
   const before = JSON.parse(existing.planJson) as PipelinePlan
   const changes = planDifference(before, plan).filter((change) => change.affectsState)
+  const onlyDetectors = isSwitchable(before, plan)
   return changes.map(({ path, text, after }) => ({
     place: `${plan.name}.${path}`,
     value: after,
     problem: text,
     remedy:
-      'Put it back, give the changed pipeline another name, or start with --reset-state to forget the state and ' +
-      'results of the old one and read the log again from its beginning.',
+      `Put it back, ${onlyDetectors ? 'switch to the changed detectors (millrace switch), ' : ''}give the changed ` +
+      'pipeline another name, or start with --reset-state to forget the state and results of the old one and read the ' +
+      'log again from its beginning.',
   }))
 }

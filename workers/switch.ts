@@ -54,9 +54,9 @@ export interface SwitchOptions {
 
 export interface SwitchedDetector {
   readonly name: string
-  /** `kept`: nothing of it was changed, and it goes on as it was. `warmed`: it begins with what history told it. */
-  readonly outcome: 'kept' | 'warmed' | 'gone'
-  /** Windows of the history that it judged, over all partitions, and rows in them. */
+  /** `kept`: nothing of it was changed, and it goes on as it was. Changed and new ones begin with what history told them. */
+  readonly outcome: 'kept' | 'changed' | 'new' | 'gone'
+  /** Windows of the history that it judged, in the partition that has most of them, and rows in those of all. */
   readonly windows: number
   readonly rows: number
   /** Groups that it cannot judge yet, and some of them. */
@@ -77,7 +77,7 @@ export interface SwitchedPipeline {
   readonly name: string
   /** `unchanged`: its plan is the one in the store, and nothing was done. */
   readonly outcome: 'switched' | 'new' | 'unchanged'
-  /** What differs, in words. */
+  /** What differs in detectors that were and are, in words. */
   readonly changes: readonly string[]
   readonly partitions: readonly SwitchedFrom[]
   readonly detectors: readonly SwitchedDetector[]
@@ -359,11 +359,12 @@ function pipelineReport({ after, before, topic, partitions }: Switched, log: Log
   const detectors = after.detectors.map(({ name, column }): SwitchedDetector => {
     const isKept = kept.has(name)
     const judges = !isKept && column !== null
+    const was = before?.detectors.some((detector) => detector.name === name) ?? false
     const warming = results.flatMap((result) => result.warming.filter(({ detector }) => detector === name))
     return {
       name,
-      outcome: isKept ? 'kept' : 'warmed',
-      windows: judges ? sum(({ windows }) => windows) : 0,
+      outcome: isKept ? 'kept' : was ? 'changed' : 'new',
+      windows: judges ? Math.max(0, ...results.map(({ windows }) => windows)) : 0,
       rows: judges ? sum(({ rows }) => rows) : 0,
       warming: warming.reduce((total, { count }) => total + count, 0),
       warmingGroups: warming.flatMap(({ groups }) => groups).slice(0, GROUPS_TOLD_MAX),
@@ -384,12 +385,7 @@ function pipelineReport({ after, before, topic, partitions }: Switched, log: Log
   return {
     name: after.name,
     outcome: before === null ? 'new' : 'switched',
-    changes:
-      before === null
-        ? []
-        : planDifference(before, after)
-            .filter(({ affectsState }) => affectsState)
-            .map(({ text }) => text),
+    changes: before === null ? [] : changesOf(before, after),
     partitions: partitions.map(({ partition, from, cut }) => ({
       partition,
       from,
@@ -404,6 +400,15 @@ function pipelineReport({ after, before, topic, partitions }: Switched, log: Log
       begun: sum(({ alerts }) => alerts.begun),
     },
   }
+}
+
+/** Those of detectors that are new or gone say nothing that their names do not. */
+function changesOf(before: PipelinePlan, after: PipelinePlan): readonly string[] {
+  const names = ({ detectors }: PipelinePlan): readonly string[] => detectors.map(({ name }) => name)
+  const both = names(before).filter((name) => names(after).includes(name))
+  return planDifference(before, after)
+    .filter(({ path }) => both.some((name) => path.startsWith(`detectors.${name}.`)))
+    .map(({ text }) => text)
 }
 
 function logMsAt(log: LogReader, topic: LogTopic, partition: number, offset: number): number {

@@ -429,7 +429,8 @@ test.each(seeds.slice(0, 12))(
   async (seed) => {
     const base = scenarioOf(seed)
     const before = planOf([HIGH, QUIET, OFTEN, LEARNS])
-    const after = planOf([LEARNS, COUNTS, OFTEN, QUIET])
+    const fresh = { ...LEARNS_ELSE, name: 'fresh' }
+    const after = planOf([LEARNS, fresh, OFTEN, QUIET])
     const scenario = { ...base, before, after, oldest: base.cut }
     const { on, oldGoesOn, old } = await play(scenario)
     const names = ['learns', 'often', 'quiet']
@@ -448,6 +449,11 @@ test.each(seeds.slice(0, 12))(
       rows.map(({ scores }) => [scores.learns, scores.often])
     const mine = decoded(after, on.entries, on.groups)
     expect(scores(mine)).toEqual(scores(decoded(before, later, oldGoesOn.groups)))
+    // And whoever is new without history is blind, whatever the way from the checkpoint to the cut.
+    const cutMs = old.chain.watermarkMs
+    const first = mine.filter(({ windowEndMs }) => windowEndMs < cutMs + 20_000)
+    expect(first.length).toBeGreaterThan(0)
+    expect(first.filter(({ scores }) => scores.fresh!.score !== null)).toEqual([])
   },
 )
 

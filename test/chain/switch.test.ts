@@ -3,13 +3,15 @@
  * the same history, the windows are those that were, and alerts have a life cycle that anybody can follow.
  */
 import { expect, test } from 'vitest'
+import { sealBatch } from '../../engine/batch/batch-encoder.ts'
 import { BatchView } from '../../engine/batch/batch-view.ts'
+import * as layout from '../../engine/batch/layout.ts'
 import type { Alert } from '../../engine/contract/alert.ts'
 import { ENTRY_ALERT, ENTRY_LATE, ENTRY_RESULTS } from '../../engine/contract/entries.ts'
 import type { Fault } from '../../engine/contract/errors.ts'
 import type { DetectorPlan, PipelinePlan } from '../../engine/contract/plan.ts'
 import type { ResultBody } from '../../engine/contract/plugins.ts'
-import { NAME_LABEL } from '../../engine/contract/samples.ts'
+import { NAME_LABEL, RECORD_TICK } from '../../engine/contract/samples.ts'
 import { Chain, REGION_JUDGES, REGION_ROUTES, type StatePage } from '../../engine/pipeline/chain.ts'
 import { EntryDecoder } from '../../engine/pipeline/entry-decoder.ts'
 import { type SwitchedPartition, switchPartition } from '../../engine/pipeline/switch-partition.ts'
@@ -20,7 +22,7 @@ import { registry } from '../../operators/registry.ts'
 import { Drive, type DrivenSample } from '../../operators/testing/drive.ts'
 
 const SEED = Number(process.env.MILLRACE_SEED ?? 20_261_127)
-const RUNS = 30
+const RUNS = 40
 const HOSTS = 7
 const RECORDS = 400
 
@@ -62,6 +64,12 @@ const LEARNS_ELSE = detector('learns', 'ewma', 'mean', { history: '5m', warmUp: 
 const COUNTS = detector('counts', 'mad', 'count', {})
 const QUIET = detector('quiet', 'silence', null, { after: '8s' })
 const QUIETER = detector('quiet', 'silence', null, { after: '5s' })
+const USUAL = detector('usual', 'silence', null, {
+  intervals: 4,
+  atLeast: '2s',
+  warmUp: '10s',
+  history: '1m',
+})
 const OFTEN = detector(
   'often',
   'threshold',
@@ -78,6 +86,8 @@ const CHANGES: readonly (readonly [before: readonly DetectorPlan[], after: reado
     [HIGH, LEARNS, QUIET],
     [HIGHER, LEARNS_ELSE, QUIETER],
   ],
+  [[QUIET], [QUIETER]],
+  [[HIGH], [USUAL, HIGH]],
   [[HIGH], [HIGH, LEARNS, OFTEN]],
   [[QUIET, HIGH, LEARNS], [LEARNS]],
   [
@@ -120,7 +130,8 @@ function makeLog(seed: number): {
   const gone = new Uint8Array(HOSTS)
   const labels = new Map<string, Uint8Array>()
   for (let i = 0; i < RECORDS; i++) {
-    drive.advance(prng.below(900))
+    // Two records of one log time are met too.
+    drive.advance(prng.below(3) === 0 ? 0 : prng.below(1_300))
     if (prng.below(25) === 0) drive.tick()
     if (prng.below(120) === 0) drive.advance(prng.below(20_000)).resume(drive.logMs - prng.below(15_000))
     const samples: DrivenSample[] = []
@@ -174,6 +185,28 @@ function start(plan: PipelinePlan, series: readonly Uint8Array[], startOffset = 
 
 function feed({ chain }: Ran, records: readonly Uint8Array[]): void {
   for (const record of records) chain.process(viewOf(record))
+}
+
+/** A minute of log time in which nothing comes, as the log writer would tick it. */
+function tickAlong({ chain }: Ran): void {
+  const untilMs = chain.logMs + 60_000
+  while (chain.deadlineMs <= untilMs) {
+    const bytes = new Uint8Array(layout.batchBytes(0))
+    sealBatch(bytes, new DataView(bytes.buffer), {
+      kind: RECORD_TICK,
+      topicId: 0,
+      partition: 0,
+      baseOffset: chain.position,
+      count: 0,
+      minTimestampMs: 0,
+      maxTimestampMs: 0,
+      appendedMs: Math.max(chain.logMs, chain.deadlineMs),
+      producerId: 0,
+      producerEpoch: 0,
+      baseSequence: -1,
+    })
+    chain.process(viewOf(bytes))
+  }
 }
 
 function fakeLog(records: readonly Uint8Array[], series: readonly Uint8Array[]) {
@@ -250,6 +283,8 @@ interface Outcome {
   readonly checkpointMeta: string
   /** Restored from what the switch has committed, and on to the end of the log. */
   readonly on: Ran
+  /** Another of these that goes on without a sample, ticked when it asks for it. */
+  readonly alone: Ran
 }
 
 async function play(scenario: Scenario): Promise<Outcome> {
@@ -292,12 +327,18 @@ async function play(scenario: Scenario): Promise<Outcome> {
     if (region >= REGION_JUDGES && region < REGION_ROUTES) pages.delete(key)
   }
   for (const { region, index, cells } of switched!.pages) keep(region, index, cells)
-  const on = start(after, series)
-  on.groups.push(...old.groups)
-  for (const { groupId, key } of switched!.groups) on.groups[groupId] = key
-  on.chain.restore(switched!.meta, pages.values(), (groupId) => on.groups[groupId]!)
+  const restored = (): Ran => {
+    const ran = start(after, series)
+    ran.groups.push(...old.groups)
+    for (const { groupId, key } of switched!.groups) ran.groups[groupId] = key
+    ran.chain.restore(switched!.meta, pages.values(), (groupId) => ran.groups[groupId]!)
+    return ran
+  }
+  const on = restored()
   feed(on, records.slice(cut))
-  return { old, oldGoesOn, switched: switched!, committedPages, checkpointMeta, on }
+  const alone = restored()
+  tickAlong(alone)
+  return { old, oldGoesOn, switched: switched!, committedPages, checkpointMeta, on, alone }
 }
 
 function scenarioOf(seed: number): Scenario {
@@ -316,11 +357,14 @@ const met = { goesOn: 0, ended: 0, begun: 0, entries: 0, alertsAfter: 0 }
 test.each(seeds)('over the whole history, what follows is what a fresh run makes: seed %i', async (seed) => {
   const scenario = scenarioOf(seed)
   const { after, before, records, series, cut } = scenario
-  const { old, on, switched } = await play(scenario)
+  const { old, on, alone, switched } = await play(scenario)
   const fresh = start(after, series)
   feed(fresh, records.slice(0, cut))
   const count = fresh.entries.length
   const freshOpen = openOf(alertsOf(fresh.entries))
+  const freshAlone = start(after, series)
+  feed(freshAlone, records.slice(0, cut))
+  tickAlong(freshAlone)
   feed(fresh, records.slice(cut))
   const expected = fresh.entries.slice(count)
 
@@ -381,6 +425,9 @@ test.each(seeds)('over the whole history, what follows is what a fresh run makes
   // An alert that goes on firing ends when the detector is content, not when its hold is broken off.
   if (!holds)
     expect(ends(alertsOf(on.entries), theirs)).toEqual(ends(alertsOf(expected), new Set(freshOpen.keys())))
+  expect(rest(alertsOf(alone.entries), theirs)).toEqual(
+    rest(alertsOf(freshAlone.entries.slice(count)), new Set(freshOpen.keys())),
+  )
   met.alertsAfter += alertsOf(on.entries).length
 })
 

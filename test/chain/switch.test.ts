@@ -425,6 +425,20 @@ test.each(seeds)('over the whole history, what follows is what a fresh run makes
   // An alert that goes on firing ends when the detector is content, not when its hold is broken off.
   if (!holds)
     expect(ends(alertsOf(on.entries), theirs)).toEqual(ends(alertsOf(expected), new Set(freshOpen.keys())))
+  // What detectors know of each group, and how they do.
+  const known = ({ chain }: Ran): unknown[] =>
+    chain
+      .explain(() => true, HOSTS)
+      .filter(({ detector }) => !keptNames.has(detector))
+      .map(({ detector, group, health, silentAfterMs, facts }) => ({
+        detector,
+        group,
+        health,
+        silentAfterMs,
+        facts,
+      }))
+  expect(known(on)).toEqual(known(fresh))
+
   expect(rest(alertsOf(alone.entries), theirs)).toEqual(
     rest(alertsOf(freshAlone.entries.slice(count)), new Set(freshOpen.keys())),
   )

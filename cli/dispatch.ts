@@ -89,6 +89,11 @@ const COMMANDS: Readonly<Record<string, Listed>> = {
     positionals: '',
     load: async () => (await import('./reset.ts')).reset,
   },
+  switch: {
+    summary: 'other detectors for a live pipeline, warmed up from history',
+    positionals: 'PIPELINE...',
+    load: async () => (await import('./switch.ts')).switchCommand,
+  },
   replay: {
     summary: 'compute pipelines again over the stored log',
     positionals: 'PIPELINE...',
@@ -213,6 +218,7 @@ EXAMPLES
   millrace alerts test pipeline.ts
   millrace replay pipeline.ts --from -24h --into yesterday
   millrace backtest pipeline.ts --data history.csv
+  millrace switch pipeline.ts --warm-from -7d
   millrace backup /backups/monday
 
 Exit codes: 0 done, or stopped by a signal while listening; 1 failed; 2 the command line is not understood;

@@ -3,28 +3,20 @@
  * the node does and asks it; reads only, beside a running node or without one.
  */
 import { defineCommand } from 'citty'
-import { knownRemedy } from '../engine/config/did-you-mean.ts'
 import { type Fault, MillraceError } from '../engine/contract/errors.ts'
-import type { PipelinePlan } from '../engine/contract/plan.ts'
+import type { ExplainQuery, ExplainRow } from '../engine/contract/queries.ts'
 import { type Labels, NAME_LABEL } from '../engine/contract/samples.ts'
-import { ownerStream, resultStreams } from '../engine/contract/streams.ts'
-import type { Explained } from '../engine/pipeline/judges.ts'
-import { stateOf } from '../engine/pipeline/verify-pipeline.ts'
+import { explainFrom } from '../engine/pipeline/explain.ts'
 import { storeAt } from '../engine/store/place.ts'
 import type { StateReader } from '../engine/store/state-contract.ts'
 import { openStateReader } from '../engine/store/state-store.ts'
-import { assert } from '../engine/util/assert.ts'
 import { numberText } from '../operators/detectors/verdicts.ts'
 import { loadPlugins, registry as registryOfPlugins } from '../workers/plugins.ts'
 import { someSettingFlags } from './arguments.ts'
 import { seriesText } from './backtest/evaluate.ts'
-import { matches } from './backtest/labels.ts'
 import { spanText, timeText } from './backtest/report.ts'
 import { loadConfig } from './load-config.ts'
 import { type Command, EXIT_OK, EXIT_USAGE, type Shell, shellOf } from './shell.ts'
-
-/** Groups told; more are a query for a program. */
-const GROUPS_MAX = 20
 
 export const explainCommand: Command = {
   definition: defineCommand({
@@ -49,12 +41,6 @@ export const explainCommand: Command = {
 `,
 }
 
-interface Told extends Explained {
-  readonly pipeline: string
-  /** Up to here event time was complete; null: no sample so far. */
-  readonly asOfMs: number | null
-}
-
 async function runExplain(
   words: readonly string[],
   args: Readonly<Record<string, unknown>>,
@@ -68,16 +54,12 @@ async function runExplain(
   const wanted = readSeries(series)
   const config = await loadConfig(args, shell)
   const state = openStateReader({ dir: storeAt(config.data) })
-  const told: Told[] = []
+  let told: readonly ExplainRow[]
   try {
-    for (const { id, plan, detector } of chosen(state, of)) {
+    told = await explainFrom(state, { ...named(state, of), group: wanted }, async (plan) => {
       await loadPlugins([plan])
-      told.push(
-        ...explainPipeline(state, id, plan, wanted, GROUPS_MAX).filter(
-          (one) => detector === null || one.detector === detector,
-        ),
-      )
-    }
+      return registryOfPlugins
+    })
   } finally {
     await state.close()
   }
@@ -94,60 +76,11 @@ async function runExplain(
   return EXIT_OK
 }
 
-interface Chosen {
-  readonly id: number
-  readonly plan: PipelinePlan
-  /** Null: all. */
-  readonly detector: string | null
-}
-
-function chosen(state: StateReader, of: string): Chosen[] {
-  const all = state
-    .pipelines()
-    .map(({ id, planJson }) => ({ id, plan: JSON.parse(planJson) as PipelinePlan }))
-  if (of === 'detector') return all.map((one) => ({ ...one, detector: null }))
-  const [name, detector] = of.split('/')
-  const found = all.find(({ plan }) => plan.name === name)
-  if (found === undefined) {
-    const names = all.map(({ plan }) => plan.name)
-    throw unclear(of, name, 'no such pipeline is in the store', knownRemedy(name!, names))
-  }
-  const detectors = found.plan.detectors.map((one) => one.name)
-  if (detector !== undefined && !detectors.includes(detector)) {
-    throw unclear(of, detector, 'the pipeline has no such detector', knownRemedy(detector, detectors))
-  }
-  return [{ ...found, detector: detector ?? null }]
-}
-
-/** Each stream's state as of its last checkpoint. */
-function explainPipeline(
-  state: StateReader,
-  id: number,
-  plan: PipelinePlan,
-  wanted: Labels,
-  groupsMax: number,
-): Told[] {
-  const told: Told[] = []
-  let left = groupsMax
-  // Where groups are spread over partitions, only their owners judge.
-  const first = plan.exchange === undefined ? 0 : ownerStream(plan, 0)
-  for (let stream = first; stream < resultStreams(plan) && left > 0; stream++) {
-    const found = state.restore(id, stream, (checkpoint, pages) => {
-      const seat = stateOf(plan, registryOfPlugins, stream)
-      assert(seat !== null, 'a stream of results has state', plan.name, stream)
-      seat.restore(checkpoint.meta, pages, (groupId) => {
-        const key = state.groupKey(id, stream, groupId)
-        assert(key !== null, 'a checkpoint uses groups that were committed', plan.name, stream, groupId)
-        return key
-      })
-      const asOfMs = Number.isFinite(seat.watermarkMs) ? seat.watermarkMs : null
-      const explained = seat.explain((group) => matches(group, wanted), left)
-      return explained.map((one) => ({ pipeline: plan.name, asOfMs, ...one }))
-    })
-    told.push(...(found ?? []))
-    left = groupsMax - new Set(told.map(({ group }) => seriesText(group))).size
-  }
-  return told
+/** `detector` stands for all, unless a pipeline is called so. */
+function named(state: StateReader, of: string): Omit<ExplainQuery, 'group'> {
+  if (of === 'detector' && state.pipeline(of) === null) return {}
+  const [pipeline, detector] = of.split('/')
+  return { pipeline: pipeline!, ...(detector === undefined ? {} : { detector }) }
 }
 
 /** `name{host="a"}`, `{host="a"}` or `host=a,region=b`. */
@@ -178,7 +111,7 @@ function unclear(place: string, value: unknown, problem: string, remedy: string)
   return MillraceError.ofFaults('INPUT_INVALID', 'nothing can be explained', faults)
 }
 
-function text(told: Told): string {
+function text(told: ExplainRow): string {
   const { pipeline, detector, kind, column, group, health, state, sinceMs, expected, lower, upper } = told
   const lines = [
     `${pipeline}/${detector} (${kind} of ${column ?? 'silence'}) for ${seriesText(group)}, as of ${told.asOfMs === null ? 'no window so far' : timeText(told.asOfMs)}`,
@@ -188,12 +121,16 @@ function text(told: Told): string {
   }
   add('health', health, '')
   add('alert', sinceMs === null ? state : `${state} since ${timeText(sinceMs)}`, '')
-  if (told.silentAfterMs !== null && Number.isFinite(told.silentAfterMs)) {
+  if (told.silentAfterMs !== null) {
     add('silent after', spanText(told.silentAfterMs), 'without a sample')
   }
-  if (!Number.isNaN(expected)) {
+  if (expected !== null) {
     add('expected', numberText(expected), '')
-    add('band', `${numberText(lower)} … ${numberText(upper)}`, 'outside of it the score is above 1')
+    add(
+      'band',
+      `${numberText(lower ?? -Infinity)} … ${numberText(upper ?? Infinity)}`,
+      'outside of it the score is above 1',
+    )
   }
   for (const { name, value, meaning } of told.facts) add(name, value, meaning)
   return `${lines.join('\n')}\n`

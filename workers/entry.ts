@@ -4,6 +4,7 @@
  */
 import type { WireError } from '../engine/contract/errors.ts'
 import { runCommitter } from './committer.ts'
+import { type ExplainWiring, runExplain } from './explain-thread.ts'
 import { type LockWatchWiring, runLockWatch } from './lock-watch-thread.ts'
 import { runLogWriter } from './log-writer.ts'
 import { type ReplayWiring, runReplay } from './replay-thread.ts'
@@ -28,4 +29,5 @@ export const shard = (wiring: ShardWiring): Promise<TaskEnd> => ending(runShard(
 export const committer = (wiring: CommitterWiring): Promise<TaskEnd> => ending(runCommitter(wiring))
 export const sinks = (wiring: SinkWiring): Promise<TaskEnd> => ending(runSinks(wiring))
 export const lockWatch = (wiring: LockWatchWiring): Promise<TaskEnd> => ending(runLockWatch(wiring))
+export const explain = (wiring: ExplainWiring): Promise<TaskEnd> => ending(runExplain(wiring))
 export const replay = (wiring: ReplayWiring): Promise<TaskEnd> => ending(runReplay(wiring))

@@ -60,9 +60,8 @@ export class LiveNode implements LiveSource {
     this.#feed = new LiveFeed({
       state,
       log,
-      pipelines: prepared.pipelines.map(({ pipelineId, plan, topic }) => ({
-        pipelineId,
-        plan,
+      pipelines: prepared.pipelines.map(({ topic, ...pipeline }) => ({
+        ...pipeline,
         topicId: topic.topicId,
       })),
       progress: (pipeline, stream) => board.committed[prepared.pipelines[pipeline]!.slot + stream]!,

@@ -26,6 +26,7 @@ import { systemClock } from '../engine/util/clock.ts'
 import { VERSION } from '../engine/util/version.ts'
 import { DiskGuard } from './disk-guard.ts'
 import { Disturber } from './disturbance.ts'
+import { NodeExplain } from './explain.ts'
 import { NodeIngest } from './ingest.ts'
 import { LiveNode } from './live.ts'
 import { watchingLock } from './lock-watch.ts'
@@ -92,6 +93,7 @@ class LocalNode implements RunningNode {
   readonly #state: StateReader
   readonly #http: HttpServer
   readonly #usedTopics = new Set<string>()
+  readonly #explain: NodeExplain
   readonly #disturber = new Disturber(systemClock)
   #heartbeat: NodeJS.Timeout | null = null
   #address = ''
@@ -140,7 +142,9 @@ class LocalNode implements RunningNode {
     })
     this.#log = openLogReader({ dir: store.dir })
     this.#state = openStateReader({ dir: store.dir })
+    this.#explain = new NodeExplain(store.dir)
     this.queries = createQueries({
+      explain: (query) => this.#explain.ask(query),
       state: this.#state,
       log: this.#log,
       live: {
@@ -207,11 +211,7 @@ class LocalNode implements RunningNode {
     const scores = new ScoreFeed({
       state: this.#state,
       log: this.#log,
-      pipelines: pipelines.map(({ pipelineId, plan, topic }) => ({
-        pipelineId,
-        plan,
-        topicId: topic.topicId,
-      })),
+      pipelines: pipelines.map(({ topic, ...pipeline }) => ({ ...pipeline, topicId: topic.topicId })),
       seriesMax: config.scoreSeries,
     })
     const exporter = createExporter({
@@ -322,6 +322,7 @@ class LocalNode implements RunningNode {
     this.#disk.close()
     await this.#http.close()
     await this.#disturber.close()
+    await this.#explain.close()
     // After a failure nothing is in order any more, and nothing needs to be: the next start recovers.
     if (this.#failure === null) await this.#threads.stop()
     if (this.#heartbeat !== null) clearInterval(this.#heartbeat)

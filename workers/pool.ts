@@ -14,7 +14,7 @@ import { assert } from '../engine/util/assert.ts'
 import type { TaskEnd } from './entry.ts'
 import { wireOf } from './wire-error.ts'
 
-export type Role = 'logWriter' | 'shard' | 'committer' | 'sinks' | 'replay' | 'lockWatch'
+export type Role = 'logWriter' | 'shard' | 'committer' | 'sinks' | 'replay' | 'lockWatch' | 'explain'
 
 /** A thread that is told to end and has not for this long hangs in a system call: nothing can be done about it from here. */
 const END_MS_MAX = 10_000

@@ -11,6 +11,7 @@ import {
 import { type Fault, MillraceError } from '../engine/contract/errors.ts'
 import type { PipelinePlan, TopicSpec } from '../engine/contract/plan.ts'
 import { planDifference, planHash } from '../engine/pipeline/plan-difference.ts'
+import { isSwitchable } from '../engine/pipeline/switch-plan.ts'
 import { openLogWriter } from '../engine/store/log-store.ts'
 import type { PipelineRecord, StateTransaction } from '../engine/store/state-contract.ts'
 import { openStateWriter } from '../engine/store/state-store.ts'
@@ -77,7 +78,7 @@ async function preparePipelines(
   plans: readonly PipelinePlan[],
   topics: readonly BoardTopic[],
   resetState: boolean,
-): Promise<{ plan: PipelinePlan; pipelineId: number }[]> {
+): Promise<Pick<BoardPipeline, 'plan' | 'pipelineId' | 'past'>[]> {
   const writer = openStateWriter({ dir, fence })
   try {
     const faults: Fault[] = []
@@ -95,7 +96,8 @@ async function preparePipelines(
       plans.map((plan) => {
         const { topicId } = topics.find(({ name }) => name === plan.topic.name)!
         const existing = writer.pipeline(plan.name)
-        return { plan, pipelineId: putPlan(txn, plan, topicId, existing, resetState) }
+        const { id, past } = putPlan(txn, plan, topicId, existing, resetState)
+        return { plan, pipelineId: id, ...(past === undefined ? {} : { past }) }
       }),
     )
   } finally {
@@ -109,28 +111,31 @@ function putPlan(
   topicId: number,
   existing: PipelineRecord | null,
   resetState: boolean,
-): number {
+): PipelineRecord {
   if (existing !== null && resetState) txn.reset(existing.id)
-  const record = txn.putPipeline({
+  const past = resetState ? undefined : existing?.past
+  return txn.putPipeline({
     name: plan.name,
     topicId,
     topic: plan.topic.name,
     planHash: planHash(plan),
     planJson: JSON.stringify(plan),
+    ...(past === undefined ? {} : { past }),
   })
-  return record.id
 }
 
 function changedFaults(existing: PipelineRecord | null, plan: PipelinePlan): Fault[] {
   if (existing === null || existing.planHash === planHash(plan)) return []
   const before = JSON.parse(existing.planJson) as PipelinePlan
   const changes = planDifference(before, plan).filter((change) => change.affectsState)
+  const onlyDetectors = isSwitchable(before, plan)
   return changes.map(({ path, text, after }) => ({
     place: `${plan.name}.${path}`,
     value: after,
     problem: text,
     remedy:
-      'Put it back, give the changed pipeline another name, or start with --reset-state to forget the state and ' +
-      'results of the old one and read the log again from its beginning.',
+      `Put it back, ${onlyDetectors ? 'switch to the changed detectors (millrace switch), ' : ''}give the changed ` +
+      'pipeline another name, or start with --reset-state to forget the state and results of the old one and read the ' +
+      'log again from its beginning.',
   }))
 }

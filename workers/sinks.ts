@@ -52,7 +52,7 @@ async function deliver(wiring: SinkWiring, activity: ShardActivity): Promise<voi
   const report = (message: SinkReport): void => wiring.control.postMessage(message)
 
   const outbox = new OutboxRunner({
-    pipelines: wiring.pipelines.map(({ pipelineId, plan }) => ({ id: pipelineId, plan })),
+    pipelines: wiring.pipelines.map(({ pipelineId, ...pipeline }) => ({ id: pipelineId, ...pipeline })),
     sinks: sinkFaultHook()?.wrap(registry.sinks) ?? registry.sinks,
     state,
     seriesKey: (topic, seriesId) => log.seriesKey(topicIds.get(topic)!, seriesId),

@@ -8,6 +8,7 @@
  */
 import type { PipelinePlan, TopicSpec } from '../contract/plan.ts'
 import { storedStreams } from '../contract/streams.ts'
+import type { PastPlan } from '../store/state-contract.ts'
 import { assert } from '../util/assert.ts'
 
 export interface BoardTopic extends TopicSpec {
@@ -22,6 +23,8 @@ export interface BoardPipeline {
   readonly topic: BoardTopic
   /** First slot of its streams; the first of these are the topic's partitions. */
   readonly slot: number
+  /** Plans before switches of detectors, under which entries may still be kept. */
+  readonly past?: readonly PastPlan[]
 }
 
 const CONTROL_WORDS = 4
@@ -162,14 +165,14 @@ export function layOutTopics(topics: readonly (TopicSpec & { readonly topicId: n
 }
 
 export function layOutPipelines(
-  plans: readonly { readonly plan: PipelinePlan; readonly pipelineId: number }[],
+  plans: readonly Pick<BoardPipeline, 'plan' | 'pipelineId' | 'past'>[],
   topics: readonly BoardTopic[],
 ): BoardPipeline[] {
   let slot = 0
-  return plans.map(({ plan, pipelineId }) => {
+  return plans.map(({ plan, pipelineId, past }) => {
     const topic = topics.find((candidate) => candidate.name === plan.topic.name)
     assert(topic !== undefined, "a pipeline's topic exists before its threads do", plan.name, plan.topic.name)
-    const placed = { plan, pipelineId, topic, slot }
+    const placed = { plan, pipelineId, topic, slot, ...(past === undefined ? {} : { past }) }
     slot += storedStreams(plan)
     return placed
   })

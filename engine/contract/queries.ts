@@ -7,7 +7,7 @@ import type { Alert, AlertState } from './alert.ts'
 import type { DeadLetter } from './dead-letter.ts'
 import type { Ledger } from './entries.ts'
 import type { PipelinePlan, Severity } from './plan.ts'
-import type { DetectorHealth, LateBody, ResultBody } from './plugins.ts'
+import type { DetectorHealth, ExplanationFact, LateBody, ResultBody } from './plugins.ts'
 import type { Labels } from './samples.ts'
 
 /** Rows an answer holds when the asker names no limit, and at most. */
@@ -29,8 +29,44 @@ export interface Queries {
   late(query: LateQuery): Promise<Page<LateRow>>
   /** Batches that pipelines gave up, by pipeline, partition and offset; at most DEAD_LETTERS_MAX of them. */
   deadLetters(query: DeadLettersQuery): Promise<readonly DeadLetterRow[]>
+  /** What detectors decided for some groups, as of the last checkpoint; at most EXPLAINED_GROUPS_MAX groups of a pipeline. */
+  explain(query: ExplainQuery): Promise<readonly ExplainRow[]>
   pipelines(): Promise<readonly PipelineStatus[]>
   status(): Promise<NodeStatus>
+}
+
+/** Groups of a pipeline that one answer of `explain` tells of. */
+export const EXPLAINED_GROUPS_MAX = 20
+
+export interface ExplainQuery {
+  /** Left out: all. */
+  readonly pipeline?: string
+  /** Of that pipeline; left out: all. */
+  readonly detector?: string
+  /** Only groups that have all of these labels. */
+  readonly group: Labels
+}
+
+/** One detector and one group. Numbers are null where the detector cannot judge yet, or judges silence. */
+export interface ExplainRow {
+  readonly pipeline: string
+  readonly detector: string
+  readonly kind: string
+  readonly column: string | null
+  readonly group: Labels
+  /** Up to here event time was complete; null: no sample so far. */
+  readonly asOfMs: number | null
+  readonly health: DetectorHealth
+  readonly state: 'ok' | 'pending' | 'firing'
+  /** Null: nothing is wrong. */
+  readonly sinceMs: number | null
+  readonly expected: number | null
+  readonly lower: number | null
+  readonly upper: number | null
+  /** Of a silence detector: log time without a sample that counts as silence; null: it is not known yet. */
+  readonly silentAfterMs: number | null
+  /** What the detector has learned, in words. */
+  readonly facts: readonly ExplanationFact[]
 }
 
 /** Rows, and where to go on. */

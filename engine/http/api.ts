@@ -7,6 +7,7 @@
  *     GET /api/v1/incidents       pipeline, from, by, gap                      alerts that belong together
  *     GET /api/v1/late            pipeline, from, to, limit, cursor
  *     GET /api/v1/dead-letters    pipeline
+ *     GET /api/v1/explain         pipeline, detector, group.LABEL              what detectors decided for a series
  *     GET /api/v1/pipelines
  *     GET /api/v1/status
  */
@@ -46,6 +47,14 @@ export const API: Readonly<Record<string, ApiQuestion>> = {
   '/api/v1/dead-letters': async (queries, params) => {
     const query = given({ pipeline: params.text('pipeline') })
     return { rows: await asked(params, () => queries.deadLetters(query)) }
+  },
+  '/api/v1/explain': async (queries, params) => {
+    const query = given({ pipeline: params.text('pipeline'), detector: params.text('detector') })
+    const group = params.someGroup()
+    if (query.detector !== undefined && query.pipeline === undefined) {
+      params.required('pipeline', 'Name the pipeline whose detector it is.')
+    }
+    return { rows: await asked(params, () => queries.explain({ ...query, group })) }
   },
   '/api/v1/pipelines': async (queries, params) => ({
     rows: await asked(params, () => queries.pipelines()),

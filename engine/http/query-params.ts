@@ -98,6 +98,14 @@ export class QueryParams {
     return labels.length === 0 ? undefined : Object.fromEntries(labels)
   }
 
+  /** As `group`, with one label at least. */
+  someGroup(): Labels {
+    const group = this.group()
+    if (group !== undefined) return group
+    this.#fault(`${GROUP_PREFIX}LABEL`, undefined, 'is missing', 'Name the series, as in group.host=a.')
+    return {}
+  }
+
   /** After all the others: whatever was not asked for is a slip of the pen. */
   end(): readonly Fault[] {
     for (const name of new Set(this.#search.keys())) {

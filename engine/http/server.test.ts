@@ -103,6 +103,7 @@ describe('the JSON API', () => {
       alerts: record('alerts', []),
       alertHistory: record('alertHistory', page),
       incidents: record('incidents', { rows: [], isWhole: true }),
+      explain: record('explain', []),
       late: record('late', page),
       deadLetters: record('deadLetters', []),
     }
@@ -158,6 +159,27 @@ describe('the JSON API', () => {
     const wrong = await send(port, 'GET', '/api/v1/incidents?gap=5&by=a,&form=1')
     const { faults } = JSON.parse(wrong.text)
     expect(faults.map(({ place }: { place: string }) => place).sort()).toEqual(['by', 'form', 'gap'])
+    expect(asked).toHaveLength(2)
+  })
+
+  it('asks what detectors decided for a series, which must be named, as must be the pipeline of a detector', async () => {
+    const { queries, asked } = recording()
+    const { port } = await start({ queries })
+    const { status, text } = await send(
+      port,
+      'GET',
+      '/api/v1/explain?pipeline=p&detector=d&group.host=a&group.name=cpu',
+    )
+    expect([status, JSON.parse(text)]).toEqual([200, { rows: [] }])
+    await send(port, 'GET', '/api/v1/explain?group.host=a')
+    expect(asked).toEqual([
+      ['explain', { pipeline: 'p', detector: 'd', group: { host: 'a', name: 'cpu' } }],
+      ['explain', { group: { host: 'a' } }],
+    ])
+    const wrong = await send(port, 'GET', '/api/v1/explain?detector=d&series=a')
+    const { faults } = JSON.parse(wrong.text)
+    const places = faults.map(({ place }: { place: string }) => place).sort()
+    expect([wrong.status, places]).toEqual([400, ['group.LABEL', 'pipeline', 'series']])
     expect(asked).toHaveLength(2)
   })
 

@@ -365,9 +365,36 @@ export class DetectionStage {
     })
   }
 
+  /** What another stage of the same plan knows of its rows, and nothing else; `rows`: by row of the other, the row here. */
+  take(other: DetectionStage, rows: Int32Array): void {
+    assert(other.#stride === this.#stride, 'stages of one plan have rows alike', other.#stride, this.#stride)
+    const stride = this.#stride
+    this.#mark(0, this.#rows)
+    this.#cells.data.fill(0)
+    rows.forEach((row, from) => {
+      this.#cells.data.set(other.#cells.data.subarray(from * stride, (from + 1) * stride), row * stride)
+    })
+    this.#deadlineMs = NaN
+  }
+
+  /** The alert of a row, which is pending or fires, has another beginning, and fires if that one did. */
+  keepAlert(row: number, sinceMs: number, fires: boolean): void {
+    const { data } = this.#cells
+    const at = row * this.#stride
+    const alertAt = at + this.#width
+    assert(data[alertAt + STATE] !== OK, 'an alert that is kept stands', row)
+    this.#mark(at)
+    data[alertAt + SINCE_MS] = sinceMs
+    if (this.#silence !== null) {
+      data[alertAt + DUE_MS] = Math.min(data[alertAt + DUE_MS]!, sinceMs + this.#holdMs)
+    }
+    if (fires) data[alertAt + STATE] = FIRING
+    this.#deadlineMs = NaN
+  }
+
   /** Before the row is written to: see state/cells.ts. */
-  #mark(at: number): void {
-    this.#cells.markRange(at, at + this.#stride)
+  #mark(at: number, rows = 1): void {
+    this.#cells.markRange(at, at + rows * this.#stride)
   }
 
   // ---- silence, by log time ------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import { MillraceError } from '../contract/errors.ts'
 import type { PipelinePlan } from '../contract/plan.ts'
 import type { LateBody, ResultBody, ScoreBody, SinkFeed, SinkRecord } from '../contract/plugins.ts'
 import type { Labels } from '../contract/samples.ts'
-import type { Entry } from '../store/state-contract.ts'
+import type { Entry, PastPlan } from '../store/state-contract.ts'
 import { assert } from '../util/assert.ts'
 
 /** Labels kept decoded; beyond it the oldest go first. */
@@ -32,21 +32,64 @@ export interface EntryLabels {
   series(seriesId: number): Labels
 }
 
+/** Columns of the results that one plan makes. Aggregates come first, and are the same in all of a pipeline's plans. */
+interface EntryLayout {
+  /** Detectors that judge an aggregate; silence has no column. */
+  readonly detectors: readonly string[]
+  readonly columnCount: number
+  /** By column of the present plan: where it lies in these results; -1: it does not. */
+  readonly columns: Int32Array
+  /** By stream: one past the last entry; null: the present plan. */
+  readonly endSeqs: readonly number[] | null
+}
+
 export class EntryDecoder {
   readonly #pipeline: string
   readonly #aggregates: readonly string[]
-  /** Detectors that judge an aggregate; silence has no column. */
-  readonly #detectors: readonly string[]
-  readonly #columnCount: number
+  readonly #present: EntryLayout
+  /** Of plans that a switch of detectors has replaced, oldest first. */
+  readonly #past: readonly EntryLayout[]
   readonly #labels: EntryLabels
   readonly #groups = new Map<string, Labels>()
 
-  constructor(plan: PipelinePlan, labels: EntryLabels) {
+  constructor(plan: PipelinePlan, labels: EntryLabels, past: readonly PastPlan[] = []) {
     this.#pipeline = plan.name
     this.#aggregates = plan.aggregates.map((aggregate) => aggregate.name)
-    this.#detectors = plan.detectors.filter(({ column }) => column !== null).map(({ name }) => name)
-    this.#columnCount = this.#aggregates.length + SCORE_COLUMNS * this.#detectors.length
+    const scored = scoredBy(plan)
+    this.#present = this.#layout(scored, scored, null)
+    this.#past = past.map(({ planJson, endSeqs }) =>
+      this.#layout(scoredBy(JSON.parse(planJson) as PipelinePlan), scored, endSeqs),
+    )
     this.#labels = labels
+  }
+
+  #layout(
+    detectors: readonly string[],
+    present: readonly string[],
+    endSeqs: readonly number[] | null,
+  ): EntryLayout {
+    const first = this.#aggregates.length
+    const columns = [...this.#aggregates.keys()]
+    for (const name of present) {
+      const index = detectors.indexOf(name)
+      for (let i = 0; i < SCORE_COLUMNS; i++) columns.push(index < 0 ? -1 : first + SCORE_COLUMNS * index + i)
+    }
+    const columnCount = first + SCORE_COLUMNS * detectors.length
+    return { detectors, columnCount, columns: Int32Array.from(columns), endSeqs }
+  }
+
+  /** Of the plan that made the entry. */
+  #layoutOf(partition: number, seq: number): EntryLayout {
+    for (const layout of this.#past) if (seq < (layout.endSeqs![partition] ?? 0)) return layout
+    return this.#present
+  }
+
+  /** Columns of a RESULTS entry: how many it has, and by column of the present plan where it lies there; -1: it does not. */
+  columnsOf(
+    partition: number,
+    { seq }: Entry,
+  ): { readonly columnCount: number; readonly columns: Int32Array } {
+    return this.#layoutOf(partition, seq)
   }
 
   /** Rows from `fromRow` on, decoded one at a time as they are taken. */
@@ -73,7 +116,8 @@ export class EntryDecoder {
       const rows = view.getInt32(0, true)
       const columns = view.getInt32(4, true)
       const length = RESULTS_HEADER_BYTES + rows * (columns * CELL_BYTES + GROUP_ID_BYTES)
-      if (rows >= 0 && columns === this.#columnCount && length === bytes.length) return rows
+      const { columnCount } = this.#layoutOf(partition, entry.seq)
+      if (rows >= 0 && columns === columnCount && length === bytes.length) return rows
       throw this.#damaged(partition, entry, `${rows} rows of ${columns} columns in ${bytes.length} bytes`)
     }
     if (kind === ENTRY_LATE && bytes.length >= LATE_HEADER_BYTES) {
@@ -90,7 +134,8 @@ export class EntryDecoder {
     assert(entry.kind === ENTRY_RESULTS, 'only results have groups', entry.kind)
     const view = viewOf(bytes)
     const rows = view.getInt32(0, true)
-    const at = RESULTS_HEADER_BYTES + rows * this.#columnCount * CELL_BYTES + row * GROUP_ID_BYTES
+    const { columnCount } = this.#layoutOf(partition, entry.seq)
+    const at = RESULTS_HEADER_BYTES + rows * columnCount * CELL_BYTES + row * GROUP_ID_BYTES
     return this.#groupLabels(partition, view.getInt32(at, true))
   }
 
@@ -105,7 +150,7 @@ export class EntryDecoder {
       at += stride
     }
     const scores: Record<string, ScoreBody> = {}
-    for (const name of this.#detectors) {
+    for (const name of this.#layoutOf(partition, entry.seq).detectors) {
       scores[name] = {
         score: finiteOrNull(view.getFloat64(at, true)),
         expected: finiteOrNull(view.getFloat64(at + stride, true)),
@@ -171,10 +216,14 @@ export class EntryDecoder {
     return new MillraceError(
       'STORE_DAMAGED',
       `Entry ${this.#pipeline}/${partition}/${entry.seq} of the result stream holds ${found}; this pipeline writes ` +
-        `${this.#columnCount} columns. Restore the data directory from a backup, or start with --reset-state to ` +
+        `${this.#layoutOf(partition, entry.seq).columnCount} columns. Restore the data directory from a backup, or start with --reset-state to ` +
         'compute the results again from the log.',
     )
   }
+}
+
+function scoredBy({ detectors }: PipelinePlan): string[] {
+  return detectors.filter(({ column }) => column !== null).map(({ name }) => name)
 }
 
 const textDecoder = new TextDecoder('utf-8', { fatal: true })

@@ -47,6 +47,14 @@ export interface Explained extends StageExplanation {
   readonly group: Labels
 }
 
+/** Groups that a detector cannot judge yet. */
+export interface Warming {
+  readonly detector: string
+  readonly count: number
+  /** Some of them. */
+  readonly groups: readonly Labels[]
+}
+
 export interface JudgesOptions {
   readonly plan: PipelinePlan
   readonly registry: Registry
@@ -131,19 +139,56 @@ export class Judges {
     )
   }
 
-  /** What each detector decided for the groups that are wanted, in plan order, at most so many groups. O(groups). */
+  /** What each detector decided for the groups that are wanted, in plan order, silences last, at most so many groups. O(groups). */
   explain(eventMs: number, logMs: number, wants: (group: Labels) => boolean, groupsMax: number): Explained[] {
     const found: Explained[] = []
     for (let row = 0, groups = 0; row < this.#router.rows && groups < groupsMax; row++) {
       const group = this.#router.labelsOfRow(row)
       if (!wants(group)) continue
       groups++
-      for (const { plan, stage } of [...this.#values, ...this.#silences]) {
+      for (const { plan, stage } of this.#all()) {
         const explanation = stage.explain(row, plan.column === null ? logMs : eventMs)
         found.push({ detector: plan.name, kind: plan.kind, column: plan.column, group, ...explanation })
       }
     }
     return found
+  }
+
+  /** Groups that each detector cannot judge yet, in plan order; at most so many of each by name. O(groups). */
+  warming(eventMs: number, logMs: number, groupsMax: number): Warming[] {
+    return this.#all().map(({ plan, stage }) => {
+      const groups: Labels[] = []
+      let count = 0
+      for (let row = 0; row < this.#rows; row++) {
+        if (stage.health(row, plan.column === null ? logMs : eventMs) !== 'warming') continue
+        if (count++ < groupsMax) groups.push(this.#router.labelsOfRow(row))
+      }
+      return { detector: plan.name, count, groups }
+    })
+  }
+
+  /** Cells of these detectors, for rows of another's that are rows here; all of the state is then owed to the next checkpoint. */
+  take(from: Judges, names: ReadonlySet<string>, rows: Int32Array): void {
+    const others = new Map(from.#all().map((judge) => [judge.plan.name, judge]))
+    for (const { plan, stage } of this.#all()) {
+      if (!names.has(plan.name)) continue
+      const other = others.get(plan.name)
+      assert(other !== undefined, 'detectors are taken from a chain of the same plan', plan.name)
+      stage.take(other.stage, rows)
+    }
+    for (const cells of this.regions) cells.markAll()
+    this.silenceDeadlineMs = Math.min(Infinity, ...this.#silences.map(({ stage }) => stage.deadlineMs))
+  }
+
+  keepAlert(detector: string, row: number, sinceMs: number, fires: boolean): void {
+    const judge = this.#all().find(({ plan }) => plan.name === detector)
+    assert(judge !== undefined, 'an alert that stands is one of a detector of the plan', detector)
+    judge.stage.keepAlert(row, sinceMs, fires)
+  }
+
+  /** In plan order, silences last. */
+  #all(): readonly Judge[] {
+    return [...this.#values, ...this.#silences]
   }
 
   /** Starts a round of the health scan, as of these times. */

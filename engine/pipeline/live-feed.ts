@@ -12,7 +12,7 @@ import type { PipelinePlan } from '../contract/plan.ts'
 import type { Labels } from '../contract/samples.ts'
 import { resultStreams } from '../contract/streams.ts'
 import type { LogReader } from '../store/log-contract.ts'
-import type { Entry, StateReader } from '../store/state-contract.ts'
+import type { Entry, PastPlan, StateReader } from '../store/state-contract.ts'
 import { EntryDecoder } from './entry-decoder.ts'
 import { entryLabels } from './outbox.ts'
 
@@ -51,6 +51,7 @@ export interface LiveFeedOptions {
     readonly pipelineId: number
     readonly topicId: number
     readonly plan: PipelinePlan
+    readonly past?: readonly PastPlan[]
   }[]
   /** A number that changes whenever the stream may have got entries: what has not changed is not read. */
   readonly progress: (pipeline: number, stream: number) => number
@@ -171,7 +172,8 @@ export class LiveFeed {
     this.#cells = 0
   }
 
-  #streamsOf({ pipelineId, topicId, plan }: LiveFeedOptions['pipelines'][number], index: number): Stream[] {
+  #streamsOf(watched: LiveFeedOptions['pipelines'][number], index: number): Stream[] {
+    const { pipelineId, topicId, plan, past } = watched
     const { state, log } = this.#options
     const seriesKey = (_topic: string, seriesId: number): Uint8Array | null =>
       log.seriesKey(topicId, seriesId)
@@ -180,7 +182,7 @@ export class LiveFeed {
       index,
       pipelineId,
       plan,
-      decoder: new EntryDecoder(plan, entryLabels(state, seriesKey, { id: pipelineId, plan })),
+      decoder: new EntryDecoder(plan, entryLabels(state, seriesKey, { id: pipelineId, plan }), past),
       stride: 1 + plan.aggregates.length + SCORE_COLUMNS * scored,
     }
     return Array.from({ length: resultStreams(plan) }, (_, partition) => ({
@@ -252,17 +254,19 @@ export class LiveFeed {
     const { pipeline, partition } = stream
     const rows = pipeline.decoder.rowCount(partition, entry)
     const view = new DataView(entry.bytes.buffer, entry.bytes.byteOffset, entry.bytes.length)
-    const idsAt = RESULTS_HEADER_BYTES + rows * (pipeline.stride - 1) * 8
+    const { columnCount, columns } = pipeline.decoder.columnsOf(partition, entry)
+    const idsAt = RESULTS_HEADER_BYTES + rows * columnCount * 8
     const endMs = view.getFloat64(16, true)
     for (let row = 0; row < rows; row++) {
       const groupId = view.getInt32(idsAt + row * 4, true)
       const series = stream.series.get(groupId) ?? this.#admit(stream, entry, row, groupId)
       if (series === null) continue
       const at = series.push(endMs)
-      let from = RESULTS_HEADER_BYTES + row * 8
+      const from = RESULTS_HEADER_BYTES + row * 8
       for (let column = 1; column < pipeline.stride; column++) {
-        series.cells[at + column] = view.getFloat64(from, true)
-        from += rows * 8
+        const there = columns[column - 1]!
+        // A detector that a switch has brought did not judge what was before it.
+        series.cells[at + column] = there < 0 ? NaN : view.getFloat64(from + there * rows * 8, true)
       }
       if (points !== null && series.told) points.push([series.id, ...series.pointAt(at)])
     }

@@ -9,7 +9,7 @@ import type { PipelinePlan } from '../contract/plan.ts'
 import type { SinkPlugin, SinkProgress } from '../contract/plugins.ts'
 import { resultStreams } from '../contract/streams.ts'
 import { decodeSeriesKey } from '../series/series-key.ts'
-import type { StateReader } from '../store/state-contract.ts'
+import type { PastPlan, StateReader } from '../store/state-contract.ts'
 import { assert } from '../util/assert.ts'
 import { type SetTimer, type Sleep, setTimer, sleep } from '../util/backoff.ts'
 import { type Clock, systemClock } from '../util/clock.ts'
@@ -30,6 +30,7 @@ export type OutboxReader = Pick<StateReader, 'entries' | 'progress' | 'groupKey'
 export interface OutboxPipeline {
   readonly id: number
   readonly plan: PipelinePlan
+  readonly past?: readonly PastPlan[]
 }
 
 export interface OutboxOptions {
@@ -55,7 +56,7 @@ export class OutboxRunner {
   constructor(options: OutboxOptions) {
     for (const pipeline of options.pipelines) {
       const labels = entryLabels(options.state, options.seriesKey, pipeline)
-      const decoder = new EntryDecoder(pipeline.plan, labels)
+      const decoder = new EntryDecoder(pipeline.plan, labels, pipeline.past)
       const feeders = pipeline.plan.sinks.map((_, i) => makeFeeder(options, pipeline, decoder, i))
       this.#feeders.set(pipeline.id, feeders)
     }

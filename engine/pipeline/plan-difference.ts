@@ -40,6 +40,11 @@ export function planDifference(before: PipelinePlan, after: PipelinePlan): reado
   return changes
 }
 
+/** Whether parts of two plans say the same. */
+export function isSamePart(before: unknown, after: unknown): boolean {
+  return canonical(before) === canonical(after)
+}
+
 function changeText(path: string, was: unknown, is: unknown): string {
   if (path === 'exchange.buckets' && was === undefined) {
     return `${path} is new: ${describeValue(is)} (groups were in one partition each, and are spread over them now)`

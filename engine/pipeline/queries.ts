@@ -15,6 +15,8 @@ import {
   DEAD_LETTERS_MAX,
   type DeadLetterRow,
   type DeadLettersQuery,
+  type ExplainQuery,
+  type ExplainRow,
   type IncidentsAnswer,
   type IncidentsQuery,
   type LateQuery,
@@ -59,6 +61,8 @@ export interface QuerySources {
   >
   readonly log: Pick<LogReader, 'endOffset' | 'seriesKey' | 'topicOf'>
   readonly live: LiveNode
+  /** Answers `explain`; left out: nobody does here. */
+  readonly explain?: (query: ExplainQuery) => Promise<readonly ExplainRow[]>
 }
 
 export function createQueries(sources: QuerySources): Queries {
@@ -170,6 +174,13 @@ class StoredQueries implements Queries {
     return rows.slice(0, DEAD_LETTERS_MAX)
   }
 
+  explain(query: ExplainQuery): Promise<readonly ExplainRow[]> {
+    const { explain } = this.#sources
+    if (explain !== undefined) return explain(query)
+    const message = 'Nobody explains detectors here. Ask the node, or write millrace explain.'
+    return Promise.reject(new MillraceError('UNAVAILABLE', message))
+  }
+
   async pipelines(): Promise<readonly PipelineStatus[]> {
     return this.#sources.state.pipelines().map((record) => this.#status(record))
   }
@@ -192,7 +203,7 @@ class StoredQueries implements Queries {
     const { id, plan, decoder } = pipeline
     const labels = wantedLabels(group)
     const digest = queryDigest([feed, id, fromMs ?? null, toMs ?? null, state ?? null, labels])
-    const partitions = partitionsOf(plan, feed, group)
+    const partitions = streamsOf(plan, feed, group)
     const starts =
       cursor === undefined
         ? this.#starts(feed, pipeline, partitions, fromMs)
@@ -244,7 +255,8 @@ class StoredQueries implements Queries {
     const { state, log } = this.#sources
     const seriesKey = (_topic: string, seriesId: number): Uint8Array | null =>
       log.seriesKey(record.topicId, seriesId)
-    const decoder = new EntryDecoder(plan, entryLabels(state, seriesKey, { id: record.id, plan }))
+    const labels = entryLabels(state, seriesKey, { id: record.id, plan })
+    const decoder = new EntryDecoder(plan, labels, record.past)
     const made: KnownPipeline = { id: record.id, plan, decoder }
     if (this.#known.size >= DECODERS_MAX) this.#known.clear()
     this.#known.set(key, made)
@@ -312,7 +324,7 @@ class StoredQueries implements Queries {
 }
 
 /** All streams that hold records of the feed, or the one that alone can hold groups with these labels. */
-function partitionsOf(plan: PipelinePlan, feed: SinkFeed, group: Labels | undefined): readonly number[] {
+export function streamsOf(plan: PipelinePlan, feed: SinkFeed, group: Labels | undefined): readonly number[] {
   const { partitions, partitionBy } = plan.topic
   const { exchange } = plan
   if (exchange !== undefined && feed !== 'late') {
@@ -328,14 +340,14 @@ function partitionsOf(plan: PipelinePlan, feed: SinkFeed, group: Labels | undefi
   return Array.from({ length: partitions }, (_, partition) => partition)
 }
 
-type WantedLabels = readonly (readonly [label: string, value: string])[]
+export type WantedLabels = readonly (readonly [label: string, value: string])[]
 
-function wantedLabels(group: Labels | undefined): WantedLabels {
+export function wantedLabels(group: Labels | undefined): WantedLabels {
   return Object.entries(group ?? {}).sort(([a], [b]) => (a < b ? -1 : 1))
 }
 
 /** A label that is absent and one that is empty are the same. */
-function hasLabels(labels: Labels, wanted: WantedLabels): boolean {
+export function hasLabels(labels: Labels, wanted: WantedLabels): boolean {
   return wanted.every(([label, value]) => (Object.hasOwn(labels, label) ? labels[label] : '') === value)
 }
 

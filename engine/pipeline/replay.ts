@@ -27,6 +27,8 @@ export interface ReplayPipeline {
   readonly partialSink?: EntrySink
   /** Base offsets of records that are passed over: recorded dead letters. */
   readonly dead?: ReadonlySet<number>
+  /** The chain to use, told the first offset that it is to take; left out: a new one. */
+  readonly chain?: (startOffset: number) => Chain
 }
 
 export interface PartitionReplay {
@@ -68,7 +70,10 @@ export function replayPartition(replay: PartitionReplay): boolean {
     pipelines.map((pipeline) => {
       const { plan, sink, partialSink } = pipeline
       const sinks = partialSink === undefined ? { sink } : { sink, partialSink }
-      return { pipeline, chain: new Chain({ plan, registry, partition, keyOf, startOffset, ...sinks }) }
+      const chain =
+        pipeline.chain?.(startOffset) ??
+        new Chain({ plan, registry, partition, keyOf, startOffset, ...sinks })
+      return { pipeline, chain }
     })
   const take = (): void => {
     view.point(0)

@@ -11,7 +11,7 @@ import type { PipelinePlan } from '../contract/plan.ts'
 import { resultStreams } from '../contract/streams.ts'
 import { decodeSeriesKey, seriesText } from '../series/series-key.ts'
 import type { LogReader } from '../store/log-contract.ts'
-import type { Entry, StateReader } from '../store/state-contract.ts'
+import type { Entry, PastPlan, StateReader } from '../store/state-contract.ts'
 import { compareBytes } from '../util/bytes.ts'
 import { EntryDecoder } from './entry-decoder.ts'
 import { entryLabels } from './outbox.ts'
@@ -50,6 +50,7 @@ export interface ScoreFeedOptions {
     readonly pipelineId: number
     readonly topicId: number
     readonly plan: PipelinePlan
+    readonly past?: readonly PastPlan[]
   }[]
   /** Series told at most, with all their detectors. */
   readonly seriesMax: number
@@ -131,7 +132,7 @@ export class ScoreFeed {
     }
   }
 
-  #streamsOf({ pipelineId, topicId, plan }: ScoreFeedOptions['pipelines'][number]): Stream[] {
+  #streamsOf({ pipelineId, topicId, plan, past }: ScoreFeedOptions['pipelines'][number]): Stream[] {
     const { state, log } = this.#options
     const names = plan.detectors.filter(({ column }) => column !== null)
     if (names.length === 0) return []
@@ -140,7 +141,7 @@ export class ScoreFeed {
     const pipeline: Watched = {
       pipelineId,
       plan,
-      decoder: new EntryDecoder(plan, entryLabels(state, seriesKey, { id: pipelineId, plan })),
+      decoder: new EntryDecoder(plan, entryLabels(state, seriesKey, { id: pipelineId, plan }), past),
       columns: plan.aggregates.length + SCORE_COLUMNS * names.length,
       scored: names.map(({ name, column }, i) => ({
         name,
@@ -191,9 +192,13 @@ export class ScoreFeed {
       stream.rows = 0
       stream.best = []
     }
-    const idsAt = RESULTS_HEADER_BYTES + rows * columns * 8
-    const cellAt = (column: number, row: number): number =>
-      view.getFloat64(RESULTS_HEADER_BYTES + (column * rows + row) * 8, true)
+    const layout = pipeline.decoder.columnsOf(partition, entry)
+    const idsAt = RESULTS_HEADER_BYTES + rows * layout.columnCount * 8
+    const cellAt = (column: number, row: number): number => {
+      const there = layout.columns[column]!
+      // A detector that a switch has brought did not judge what was before it.
+      return there < 0 ? NaN : view.getFloat64(RESULTS_HEADER_BYTES + (there * rows + row) * 8, true)
+    }
     for (let row = 0; row < rows; row++) {
       let rank = -1
       for (const { scoreAt } of scored) rank = Math.max(rank, orLowest(cellAt(scoreAt, row)))

@@ -6,7 +6,7 @@ import { ENTRY_RESULTS, type EntrySink, RESULTS_HEADER_BYTES } from '../contract
 import type { PipelinePlan } from '../contract/plan.ts'
 import type { Registry } from '../contract/plugins.ts'
 import { ownerStream, partialStream } from '../contract/streams.ts'
-import type { Entry, PipelineRecord } from '../store/state-contract.ts'
+import type { Entry, PastPlan, PipelineRecord } from '../store/state-contract.ts'
 import type { PipelineVerifier, StreamNeed } from '../store/verify/verify.ts'
 import { assert } from '../util/assert.ts'
 import { compareBytes } from '../util/bytes.ts'
@@ -21,7 +21,7 @@ export function pipelineVerifier(record: PipelineRecord, registry: Registry): Pi
   try {
     const plan = JSON.parse(record.planJson) as PipelinePlan
     if (planHash(plan) !== record.planHash) return 'its plan does not have the digest that was stored with it'
-    return new StoredPipeline(plan, registry)
+    return new StoredPipeline(plan, registry, record.past)
   } catch (error) {
     return `its plan cannot be read: ${textOf(error)}`
   }
@@ -32,11 +32,11 @@ class StoredPipeline implements PipelineVerifier {
   readonly #registry: Registry
   readonly #decoder: EntryDecoder
 
-  constructor(plan: PipelinePlan, registry: Registry) {
+  constructor(plan: PipelinePlan, registry: Registry, past: readonly PastPlan[] = []) {
     this.#plan = plan
     this.#registry = registry
     // Labels are looked up by nobody: shapes are enough here.
-    this.#decoder = new EntryDecoder(plan, { group: () => ({}), series: () => ({}) })
+    this.#decoder = new EntryDecoder(plan, { group: () => ({}), series: () => ({}) }, past)
   }
 
   entry(partition: number, entry: Entry): string | null {

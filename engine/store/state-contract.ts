@@ -15,6 +15,16 @@ export interface PipelineRecord {
   readonly planHash: string
   /** The plan as JSON. */
   readonly planJson: string
+  /** Plans that a switch of detectors has replaced, oldest first, as long as some entry made under them may be kept. */
+  readonly past?: readonly PastPlan[]
+}
+
+/** A plan that differs from its successor in its detectors alone. */
+export interface PastPlan {
+  /** The plan as JSON. */
+  readonly planJson: string
+  /** By stream of results (contract/streams.ts): one past the last entry that it made. */
+  readonly endSeqs: readonly number[]
 }
 
 /** Up to where entries were emitted, per stream of a pipeline (contract/streams.ts). */
@@ -89,6 +99,8 @@ export interface StateTransaction {
   /** False: it was not there. */
   removeAlert(pipelineId: number, alertId: string): boolean
   putPage(pipelineId: number, partition: number, region: number, index: number, cells: Float64Array): void
+  /** Forgets all pages of these regions: [from, to). */
+  removePages(pipelineId: number, partition: number, fromRegion: number, toRegion: number): void
   putCheckpoint(pipelineId: number, partition: number, checkpoint: Checkpoint): void
   /** A sink's cursor as JSON. */
   putSink(pipelineId: number, sink: string, json: string): void

@@ -208,6 +208,13 @@ export class LmdbStateWriter extends LmdbStateReader implements StateWriter {
         assert(cells.length === PAGE_CELLS, 'a page is whole', region, index, cells.length)
         env.put(tables.pages, tables.pageKey(pipelineId, partition, region, index), seal(pagePayload(cells)))
       },
+      removePages: (pipelineId, partition, fromRegion, toRegion) => {
+        const start = tables.pageKey(pipelineId, partition, fromRegion, 0).slice()
+        const end = tables.pageKey(pipelineId, partition, toRegion, 0).slice()
+        // Keys first: a cursor does not survive the deletion of what it stands on.
+        const keys = [...env.keys(tables.pages, start, end, Number.MAX_SAFE_INTEGER)]
+        for (const key of keys) env.remove(tables.pages, key)
+      },
       putCheckpoint: (pipelineId: number, partition: number, checkpoint: Checkpoint) => {
         env.put(tables.checkpoints, tables.partitionKey(pipelineId, partition), sealJson(checkpoint))
       },

@@ -106,6 +106,7 @@ function report(text: string) {
 }
 
 export const NO_QUERIES: Queries = {
+  explain: async () => [],
   results: async () => ({ rows: [], cursor: null }),
   alerts: async () => [],
   alertHistory: async () => ({ rows: [], cursor: null }),

@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, describe, expect, test } from 'vitest'
-import { MAIN, scratch, writePipeline } from './process.ts'
+import { json, MAIN, scratch, start, writePipeline } from './process.ts'
 
 const cleanups: (() => unknown)[] = []
 afterEach(async () => {
@@ -70,6 +70,22 @@ describe.each([
     await expect(explain('laod', 'host=a')).rejects.toMatchObject({
       stderr: expect.stringContaining('"load"'),
     })
+    // A node that runs tells the same over HTTP.
+    const node = await start(['run', pipeline, ...data], cleanups)
+    const over = async (query: string): Promise<unknown> =>
+      ((await json(`${node.url}/api/v1/explain?${query}`)) as { rows: unknown }).rows
+    expect(await over('pipeline=load&group.host=b')).toEqual(told)
+    expect(await over('pipeline=load&detector=v-ewma&group.host=b')).toEqual([told[0]])
+    expect(await over('group.host=b')).toEqual(told)
+    expect(await over('pipeline=load&group.host=zz')).toEqual([])
+    const asked = await Promise.all(
+      Array.from({ length: 30 }, () => fetch(`${node.url}/api/v1/explain?group.host=b`)),
+    )
+    const statuses = new Set(asked.map(({ status }) => status))
+    expect([...statuses].sort()).toEqual([200, 503])
+    const wrong = await fetch(`${node.url}/api/v1/explain?pipeline=load&detector=w&group.host=b`)
+    expect([wrong.status, await wrong.text()]).toEqual([404, expect.stringContaining('v-ewma')])
+    await node.kill('SIGTERM')
     await expect(explain('load')).rejects.toMatchObject({ code: 2 })
     await expect(explain('load', 'host')).rejects.toMatchObject({
       stderr: expect.stringContaining('is no series'),

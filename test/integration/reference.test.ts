@@ -34,7 +34,7 @@ function page(name: string): string {
 }
 
 const PIPELINE = `import { ewma, mean, pipeline, topic, tumbling, webhook } from 'millrace'
-export default pipeline('checkout-latency').from(topic('metrics')).groupBy('host')
+export default pipeline('checkout-latency').from(topic('metrics', { partitionBy: ['host'] })).groupBy('host')
   .window(tumbling('1m'), { mean: mean() }).detect('mean', ewma()).to(webhook({ url: 'URL' }))
 `
 

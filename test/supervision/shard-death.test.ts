@@ -119,6 +119,7 @@ class MemoryCommits implements StateTransaction {
   }
 
   putPipeline = unused
+  removePages = unused
   reset = unused
   putSink = unused
   putDeadLetter = unused

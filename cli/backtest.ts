@@ -24,7 +24,8 @@ import {
   summaryText,
   warningsOf,
 } from './backtest/words.ts'
-import { type FeedReport, feedFiles, isDataFile } from './feed-files.ts'
+import { type FeedReport, feedFiles } from './feed-files.ts'
+import { DATA_ENDINGS, isDataFile, unpackedName } from './file-formats.ts'
 import { loadConfig } from './load-config.ts'
 import { loadPipelines } from './load-pipeline.ts'
 import { countText, rateText, secondsText, showLine, showProgress } from './progress.ts'
@@ -47,7 +48,7 @@ export const backtestCommand: Command = {
         type: 'string',
         valueHint: 'files|topic',
         description:
-          'CSV or NDJSON files with commas between them, or a topic of the store (default: its own topic)',
+          'files of CSV, NDJSON or line protocol (also .gz), with commas between them, or a topic of the store (default: its own topic)',
       },
       store: {
         type: 'string',
@@ -239,7 +240,7 @@ async function overTopic(asked: Asked, dir: string, shell: Shell): Promise<Ran |
         place: '--data',
         value: asked.source,
         problem: 'is neither a data file nor the topic that the pipeline reads',
-        remedy: `Name .csv, .tsv, .ndjson or .jsonl files. ${knownRemedy(asked.source, topics)}`,
+        remedy: `Files end in ${DATA_ENDINGS.join(', ')}, or .gz after that. ${knownRemedy(asked.source, topics)}`,
       },
     ])
   }
@@ -341,7 +342,7 @@ async function labelsAt(file: string, dataFiles: readonly string[], shell: Shell
   return readLabels(
     text,
     file,
-    dataFiles.map((one) => resolve(shell.cwd, one)),
+    dataFiles.map((one) => resolve(shell.cwd, unpackedName(one))),
   )
 }
 

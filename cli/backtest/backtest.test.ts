@@ -2,6 +2,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
+import { gzipSync } from 'node:zlib'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Alert, AlertState } from '../../engine/contract/alert.ts'
@@ -265,6 +266,23 @@ describe('the command', () => {
     expect(html).not.toMatch(/https?:|url\(/)
     const late = await backtest('--data', 'h.csv', '--from', '2026-01-01T00:02:30Z')
     expect(late.err).toContain('d: 1 alarms in 1 series')
+  })
+
+  test('packed CSV and line protocol of the same samples say the same, alarm for alarm', async () => {
+    writeFileSync(join(dir, 'h.csv.gz'), gzipSync(readFileSync(join(dir, 'h.csv'))))
+    const lines = Array.from(
+      { length: 300 },
+      (_, s) => `h,host=a value=${valueAt(s)} ${1_767_225_600 + s}000000000`,
+    )
+    writeFileSync(join(dir, 'h.lp'), `${lines.join('\n')}\n`)
+    writeFileSync(join(dir, 'h.txt.gz'), gzipSync(`${lines.join('\n')}\n`))
+    const said = async (file: string): Promise<unknown> => {
+      const { code, out } = await backtest('--data', file, '--json')
+      expect(code).toBe(0)
+      return (JSON.parse(out) as { series: unknown }).series
+    }
+    const plain = await said('h.csv')
+    for (const file of ['h.csv.gz', 'h.lp', 'h.txt.gz']) expect(await said(file)).toEqual(plain)
   })
 
   test('silence is told by the time of the data', async () => {

@@ -10,8 +10,12 @@ import { knownRemedy } from '../engine/config/did-you-mean.ts'
 import { readTimeMs, TIME_ALLOWED } from '../engine/config/times.ts'
 import { type Fault, MillraceError } from '../engine/contract/errors.ts'
 import type { PipelinePlan } from '../engine/contract/plan.ts'
+import { NAME_LABEL } from '../engine/contract/samples.ts'
+import { decodeSeriesKey } from '../engine/series/series-key.ts'
+import { storeAt } from '../engine/store/place.ts'
 import { someSettingFlags } from './arguments.ts'
-import { Backtested, compare, DAY_MS } from './backtest/evaluate.ts'
+import { type LookedAt, refuseEmpty } from './backtest/empty.ts'
+import { Backtested, compare } from './backtest/evaluate.ts'
 import { HistoryInput, observeFiles, withScratch } from './backtest/history.ts'
 import { type LabelWindow, readLabels } from './backtest/labels.ts'
 import { reportHtml } from './backtest/report.ts'
@@ -24,7 +28,8 @@ import {
   summaryText,
   warningsOf,
 } from './backtest/words.ts'
-import { type FeedReport, feedFiles, isDataFile } from './feed-files.ts'
+import { type FeedReport, feedFiles } from './feed-files.ts'
+import { DATA_ENDINGS, isDataFile, unpackedName } from './file-formats.ts'
 import { loadConfig } from './load-config.ts'
 import { loadPipelines } from './load-pipeline.ts'
 import { countText, rateText, secondsText, showLine, showProgress } from './progress.ts'
@@ -47,7 +52,7 @@ export const backtestCommand: Command = {
         type: 'string',
         valueHint: 'files|topic',
         description:
-          'CSV or NDJSON files with commas between them, or a topic of the store (default: its own topic)',
+          'files of CSV, NDJSON or line protocol (also .gz), with commas between them, or a topic of the store (default: its own topic)',
       },
       store: {
         type: 'string',
@@ -127,19 +132,21 @@ async function runBacktest(
   void shell.stopped.then(() => stopping.abort())
   const startedMs = shell.clock.monotonicMs()
   const asked: Asked = { plans, tested, files, source: data, stop: stopping.signal }
-  const ran =
-    files.length > 0 ? await overFiles(asked, args, shell) : await overTopic(asked, config.data, shell)
-  if (stopping.signal.aborted || ran === null) {
+  const isTopic = files.length === 0
+  const history = isTopic ? await overTopic(asked, config.data, shell) : await overFiles(asked, args, shell)
+  if (stopping.signal.aborted || history === null) {
     shell.err('millrace: broken off; nothing was written\n')
     return EXIT_SIGNALLED[await shell.stopped]
   }
+  const main = tested[0]!
+  const { ran, names } = history
+  const place = isTopic ? `topic ${data} of ${config.data}` : files.join(', ')
+  await refuseEmpty({ main, ran, place, isTopic, range, names })
   for (const one of tested) if (ran.span !== null) one.end(ran.span)
   const unmatched = tested.map((one) => one.label(truth))[0]!
-  const main = tested[0]!
-  const days = ran.span === null ? 0 : daysOf(ran.span, range, main.plan.window.sizeMs)
-  const suggestions = budget === null ? [] : suggest(main, budget, days)
+  const suggestions = budget === null ? [] : suggest(main, budget)
   const differences = tested[1] === undefined ? null : compare(main, tested[1], 2 * main.plan.window.sizeMs)
-  const warnings = warningsOf({ main, ran, truth, unmatched, source: data, range })
+  const warnings = warningsOf({ main, ran, truth, unmatched, range })
   const out = resolve(shell.cwd, typeof args.out === 'string' ? args.out : REPORT_DEFAULT)
   const against = differences === null ? null : { name: `${named[1]}`, differences }
   const html = reportHtml({
@@ -169,12 +176,6 @@ async function runBacktest(
   return EXIT_OK
 }
 
-/** The last sample stands for its whole window. */
-function daysOf(span: readonly [number, number], range: Read['range'], windowMs: number): number {
-  const toMs = Math.min(span[1] + windowMs, range.toMs)
-  return Math.max(0, toMs - Math.max(span[0], range.fromMs)) / DAY_MS
-}
-
 function onlyPlan(plans: readonly PipelinePlan[], file: string): PipelinePlan {
   const fault = (value: unknown, problem: string, remedy: string): MillraceError =>
     MillraceError.ofFaults('INPUT_INVALID', 'the backtest is not clear', [
@@ -194,7 +195,16 @@ function onlyPlan(plans: readonly PipelinePlan[], file: string): PipelinePlan {
   return plans[0]!
 }
 
-async function overFiles(asked: Asked, args: Readonly<Record<string, unknown>>, shell: Shell): Promise<Ran> {
+/** What was read, and on demand the names of the metrics in it. */
+interface History extends Pick<LookedAt, 'names'> {
+  readonly ran: Ran
+}
+
+async function overFiles(
+  asked: Asked,
+  args: Readonly<Record<string, unknown>>,
+  shell: Shell,
+): Promise<History> {
   const registry = await shell.registry()
   const pairs = asked.plans.map((plan, i) => ({ plan, observer: asked.tested[i]! }))
   const input = new HistoryInput(pairs, registry)
@@ -218,20 +228,13 @@ async function overFiles(asked: Asked, args: Readonly<Record<string, unknown>>, 
   }
   const { late, windowed } = input.counts()[0]!
   const badLines = report.files.reduce((sum, file) => sum + file.faultCount, 0)
-  if (input.span === null && !asked.stop.aborted) {
-    throw MillraceError.ofFaults('INPUT_INVALID', 'there is no history', [
-      {
-        place: asked.source,
-        value: badLines === 0 ? undefined : `${badLines} lines that cannot be read`,
-        problem: 'holds no sample',
-        remedy: 'Name a file with rows, and its columns with --time, --value and --labels.',
-      },
-    ])
+  return {
+    ran: { span: input.span, samples: report.samples, late, windowed, badLines },
+    names: () => Promise.resolve(input.names()),
   }
-  return { span: input.span, samples: report.samples, late, windowed, badLines }
 }
 
-async function overTopic(asked: Asked, dir: string, shell: Shell): Promise<Ran | null> {
+async function overTopic(asked: Asked, dir: string, shell: Shell): Promise<History | null> {
   const topics = [...new Set(asked.plans.map((plan) => plan.topic.name))]
   if (topics.length !== 1 || topics[0] !== asked.source) {
     throw MillraceError.ofFaults('INPUT_INVALID', 'the backtest is not clear', [
@@ -239,7 +242,7 @@ async function overTopic(asked: Asked, dir: string, shell: Shell): Promise<Ran |
         place: '--data',
         value: asked.source,
         problem: 'is neither a data file nor the topic that the pipeline reads',
-        remedy: `Name .csv, .tsv, .ndjson or .jsonl files. ${knownRemedy(asked.source, topics)}`,
+        remedy: `Files end in ${DATA_ENDINGS.join(', ')}, or .gz after that. ${knownRemedy(asked.source, topics)}`,
       },
     ])
   }
@@ -270,23 +273,24 @@ async function overTopic(asked: Asked, dir: string, shell: Shell): Promise<Ran |
         if (report === null) return null
         await observeFiles(into, asked.tested[i]!)
         const { late, windowed } = report.pipelines[0]!
-        ran ??= { span: spanOf(asked.tested[i]!), samples: report.samples, late, windowed, badLines: 0 }
+        ran ??= { span: asked.tested[i]!.windowSpan, samples: report.samples, late, windowed, badLines: 0 }
       }
     } finally {
       progress.stop()
     }
-    return ran
+    return ran === null ? null : { ran, names: () => namesOf(dir, topics[0]!) }
   })
 }
 
-function spanOf(tested: Backtested): readonly [number, number] | null {
-  let fromMs = Infinity
-  let toMs = -Infinity
-  for (const { firstMs, lastMs } of tested.series.values()) {
-    fromMs = Math.min(fromMs, firstMs)
-    toMs = Math.max(toMs, lastMs)
+async function namesOf(dir: string, topic: string): Promise<string[]> {
+  const { openLogReader } = await import('../engine/store/log-store.ts')
+  const log = openLogReader({ dir: storeAt(dir) })
+  try {
+    const keys = log.seriesOf(log.topicOf(topic)!.id)
+    return keys.map((key) => decodeSeriesKey(key)[NAME_LABEL] ?? '')
+  } finally {
+    await log.close()
   }
-  return fromMs <= toMs ? [fromMs, toMs] : null
 }
 
 interface Read {
@@ -341,7 +345,7 @@ async function labelsAt(file: string, dataFiles: readonly string[], shell: Shell
   return readLabels(
     text,
     file,
-    dataFiles.map((one) => resolve(shell.cwd, one)),
+    dataFiles.map((one) => resolve(shell.cwd, unpackedName(one))),
   )
 }
 

@@ -1,6 +1,16 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
+import { gzipSync } from 'node:zlib'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { MillraceError } from '../engine/contract/errors.ts'
 import type { Node, RunSummary } from '../engine/contract/node.ts'
@@ -341,6 +351,59 @@ describe('millrace run', () => {
     expect(samples).toEqual(['m 1400000000000 1', 'm 1400000001000 2'])
   })
 
+  test('every format is read packed as it is plain, whole or in members, and line protocol by its own names', async () => {
+    file('p.ts', PIPELINE)
+    const rows = (line: (i: number) => string): string =>
+      Array.from({ length: 3_000 }, (_, i) => `${line(i)}\n`).join('')
+    const written = {
+      'm.csv': `time,v,host\n${rows((i) => `${1_400_000_000 + i},${i},a`)}`,
+      'm.tsv': `time\tv\thost\n${rows((i) => `${1_400_000_000 + i}\t${i}\ta`)}`,
+      'm.jsonl': rows((i) => `{"time":${1_400_000_000 + i},"v":${i},"host":"a"}`),
+      'm.lp': rows((i) => `m,host=a v=${i} ${1_400_000_000 + i}000000000`),
+      'm.TXT': rows((i) => `m,host=a v=${i} ${1_400_000_000 + i}000000000`),
+    }
+    const wanted = Array.from(
+      { length: 3_000 },
+      (_, i) => `m_v{host="a"} ${1_400_000_000_000 + 1_000 * i} ${i}`,
+    )
+    for (const [name, text] of Object.entries(written)) {
+      const half = Math.floor(text.length / 2)
+      file(name, text)
+      writeFileSync(join(dir, `${name}.gz`), gzipSync(text))
+      file(`parts-${name}.gz`, '')
+      for (const part of [text.slice(0, half), text.slice(half)]) {
+        appendFileSync(join(dir, `parts-${name}.gz`), gzipSync(part))
+      }
+      for (const data of [name, `${name}.gz`, `parts-${name}.gz`]) {
+        const { code, err, samples } = await millrace(
+          `run p.ts ${data} --time time --value v --labels host --name m`,
+        )
+        expect([data, code, samples.length]).toEqual([data, 0, 3_000])
+        expect(samples).toEqual(wanted)
+        expect(err).toContain(' lines, 3,000 samples\n')
+      }
+    }
+    // The stem is the name that lies under both endings.
+    file('cpu.csv', 'timestamp,value\n1400000000,1\n')
+    writeFileSync(join(dir, 'cpu.csv.gz'), gzipSync('timestamp,value\n1400000000,1\n'))
+    expect((await millrace('run p.ts cpu.csv.gz')).samples).toEqual(['cpu 1400000000000 1'])
+    writeFileSync(join(dir, 'short.csv.gz'), gzipSync(written['m.csv']).subarray(0, 4_000))
+    const short = await millrace('run p.ts short.csv.gz --time time --value v')
+    expect(short.code).toBe(1)
+    expect(short.err).toContain('short.csv.gz: is no gzip, or damaged, or cut off (unexpected end of file)')
+    expect(openFiles().filter((path) => path.startsWith(dir))).toEqual([])
+  })
+
+  test('line protocol in another unit, beside CSV; a line without a time is a bad line', async () => {
+    file('p.ts', PIPELINE)
+    file('d.lp', 'cpu,host=b usage=2,state="on" 1400000001\ncpu,host=b usage=3\n')
+    file('e.csv', 'timestamp,value\n1400000000,1\n1400000002,3\n')
+    const { samples, err } = await millrace('run p.ts d.lp e.csv --time-format s')
+    expect(samples).toEqual(['e 1400000000000 1', 'cpu_usage{host="b"} 1400000001000 2', 'e 1400000002000 3'])
+    expect(err).toContain('d.lp: 2 lines, 1 sample, 1 string field, 1 bad line\n')
+    expect(err).toContain('d.lp:2: the line has no timestamp: cpu,host=b usage=3\n')
+  })
+
   test('a run over files that is broken off says so with the shell’s code for the signal', async () => {
     file('p.ts', PIPELINE)
     const { code, err, samples, closed } = await millrace('run p.ts - --format csv', {
@@ -403,7 +466,14 @@ describe('millrace run', () => {
     ['p.ts none.csv', 'none.csv: there is no such file'],
     ['p.ts folder.csv', 'folder.csv: is a directory (got "folder.csv"). Name the files in it.'],
     ['p.ts empty.csv', 'empty.csv: is empty, not even a header row is there'],
-    ['p.ts -', 'Add --format csv or --format ndjson.'],
+    ['p.ts -', 'Add --format with one of csv, ndjson, line-protocol.'],
+    ['p.ts d.gz', 'd.gz: its format is not known (got "d.gz"). Add --format with one of'],
+    [
+      'p.ts d.lp --time-format iso',
+      '--time-format: is no time of line protocol (got "iso"). Write one of ns,',
+    ],
+    ['p.ts d.csv.gz', 'd.csv.gz: is no gzip, or damaged, or cut off (incorrect header check)'],
+    ['p.ts folder.csv.gz', 'folder.csv.gz: is a directory'],
     ['p.ts - - --format csv', 'stdin is named twice'],
     ['p.ts d.csv --time-format ns2', '--time-format: is not one of the choices'],
     ['p.ts d.csv --topic other', '--topic: no pipeline reads it (got "other"). Write one of metrics.'],
@@ -413,7 +483,9 @@ describe('millrace run', () => {
     file('p.ts', PIPELINE)
     file('d.csv', 'timestmp,value\n')
     file('empty.csv', '')
+    file('d.csv.gz', 'timestmp,value\n')
     mkdirSync(join(dir, 'folder.csv'))
+    mkdirSync(join(dir, 'folder.csv.gz'))
     const { code, err } = await millrace(`run ${words}`)
     expect(code).toBe(1)
     expect(err).toContain(message)

@@ -4,49 +4,29 @@
  * are waited for at once. A column that is not there stops everything; a bad line stops nothing and is reported.
  */
 import { type FileHandle, open } from 'node:fs/promises'
-import { basename, extname, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { SampleBuilder } from '../engine/batch/sample-builder.ts'
 import { knownRemedy } from '../engine/config/did-you-mean.ts'
 import { type Fault, MillraceError } from '../engine/contract/errors.ts'
 import type { NodeInput } from '../engine/contract/node.ts'
+import { type ColumnDecoder, type ColumnReport, NO_SUCH_COLUMN } from '../operators/sources/columns.ts'
+import { type FileChunks, gzipChunks, plainChunks, readProblem, streamChunks } from './file-chunks.ts'
 import {
-  type ColumnDecoder,
-  type ColumnOptions,
-  type ColumnReport,
-  NO_SUCH_COLUMN,
-} from '../operators/sources/columns.ts'
-import { csvDecoder } from '../operators/sources/csv.ts'
-import { ndjsonDecoder } from '../operators/sources/ndjson.ts'
+  DATA_ENDINGS,
+  decoderFor,
+  FORMATS,
+  formatOf,
+  type InputOptions,
+  isGzip,
+  LINE_TIME_FORMATS,
+  placeOf,
+  STDIN,
+} from './file-formats.ts'
 import { mergeByTime } from './time-merge.ts'
 
-export const CHUNK_BYTES = 1 << 20
 export const APPENDS_IN_FLIGHT_MAX = 4
 /** Each holds a file open and a chunk in memory. */
 export const INPUTS_MAX = 256
-
-export const STDIN = '-'
-export const FORMATS = ['csv', 'ndjson'] as const
-export type Format = (typeof FORMATS)[number]
-const FORMAT_OF: Readonly<Record<string, Format>> = {
-  '.csv': 'csv',
-  '.tsv': 'csv',
-  '.ndjson': 'ndjson',
-  '.jsonl': 'ndjson',
-}
-
-export function isDataFile(word: string): boolean {
-  return word === STDIN || Object.hasOwn(FORMAT_OF, extname(word).toLowerCase())
-}
-
-export interface InputOptions extends Omit<ColumnOptions, 'name'> {
-  /** Default: the file's stem, or `stdin`. */
-  readonly name?: string
-  /** Default: by extension; stdin has none. */
-  readonly format?: Format
-  readonly delimiter?: string
-  readonly header?: readonly string[]
-  readonly latestMs?: number
-}
 
 export interface FileReport extends ColumnReport {
   readonly file: string
@@ -190,37 +170,39 @@ function refuseInputs(files: readonly string[], options: InputOptions): void {
     faults.push({ place: STDIN, value: STDIN, problem: 'stdin is named twice', remedy: 'Name it once.' })
   }
   for (const file of files) {
-    if (options.format !== undefined || formatOf(file) !== undefined) continue
+    if (formatOf(file, options) !== undefined) continue
     const remedy =
-      file === STDIN ? 'Add --format csv or --format ndjson.' : knownRemedy(file, Object.keys(FORMAT_OF))
+      file === STDIN || isGzip(file)
+        ? `Add --format with one of ${FORMATS.join(', ')}.`
+        : knownRemedy(file, DATA_ENDINGS)
     faults.push({ place: file, value: file, problem: 'its format is not known', remedy })
   }
+  const { timeFormat } = options
+  if (timeFormat === 'iso' && files.some((file) => formatOf(file, options) === 'line-protocol')) {
+    const remedy = `Write one of ${LINE_TIME_FORMATS.join(', ')}.`
+    faults.push({ place: '--time-format', value: timeFormat, problem: 'is no time of line protocol', remedy })
+  }
   if (faults.length > 0) throw MillraceError.ofFaults('INPUT_INVALID', 'the inputs cannot be read', faults)
-}
-
-function formatOf(file: string): Format | undefined {
-  return FORMAT_OF[extname(file).toLowerCase()]
 }
 
 class FileSource {
   readonly builder = new SampleBuilder(16_384)
   readonly #file: string
-  readonly #handle: FileHandle | null
-  readonly #chunks: AsyncIterator<Uint8Array> | null
-  readonly #buffer: Uint8Array
+  readonly #chunks: FileChunks
   readonly #decoder: ColumnDecoder
-  readonly #progress: FeedProgress
   readonly #signal: AbortSignal
   #ended = false
 
   constructor(file: string, handle: FileHandle | null, feed: FeedOptions) {
+    const { input, options, progress, signal } = feed
     this.#file = file
-    this.#handle = handle
-    this.#chunks = handle === null ? feed.stdin[Symbol.asyncIterator]() : null
-    this.#buffer = handle === null ? new Uint8Array(0) : new Uint8Array(CHUNK_BYTES)
-    this.#decoder = decoderFor(file, this.builder, feed)
-    this.#progress = feed.progress
-    this.#signal = feed.signal
+    this.#decoder = decoderFor(file, input.table, this.builder, options)
+    const count = (bytes: number): void => {
+      progress.bytesRead += bytes
+    }
+    if (handle === null) this.#chunks = streamChunks(feed.stdin, signal, count)
+    else this.#chunks = isGzip(file) ? gzipChunks(handle, signal, count) : plainChunks(handle, count)
+    this.#signal = signal
   }
 
   /** Decodes the next chunk into the builder, which is empty; false: nothing is left. */
@@ -232,7 +214,6 @@ class FileSource {
       this.#ended = true
       this.#decoder.end()
     } else {
-      this.#progress.bytesRead += chunk.length
       this.#decoder.write(chunk)
     }
     return true
@@ -242,56 +223,17 @@ class FileSource {
     return { file: placeOf(this.#file), ...this.#decoder.end() }
   }
 
-  async close(): Promise<void> {
-    await this.#handle?.close()
+  close(): Promise<void> {
+    return this.#chunks.close()
   }
 
   async #read(): Promise<Uint8Array | null> {
     try {
-      if (this.#handle !== null) {
-        const { bytesRead } = await this.#handle.read(this.#buffer, 0, CHUNK_BYTES)
-        return bytesRead === 0 ? null : this.#buffer.subarray(0, bytesRead)
-      }
-      const next = await abortable(this.#chunks!.next(), this.#signal)
-      return next === null || next.done === true ? null : next.value
+      return await this.#chunks.next()
     } catch (error) {
-      const { message } = error as Error
-      throw new MillraceError('SOURCE_FAILED', `${placeOf(this.#file)}: cannot be read: ${message}`, {
+      throw new MillraceError('SOURCE_FAILED', `${placeOf(this.#file)}: ${readProblem(error)}`, {
         cause: error,
       })
     }
   }
-}
-
-/** stdin may be silent for ever. */
-function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T | null> {
-  return new Promise((resolve, reject) => {
-    const stop = (): void => resolve(null)
-    signal.addEventListener('abort', stop, { once: true })
-    if (signal.aborted) stop()
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop))
-  })
-}
-
-function placeOf(file: string): string {
-  return file === STDIN ? 'stdin' : file
-}
-
-function decoderFor(file: string, builder: SampleBuilder, feed: FeedOptions): ColumnDecoder {
-  const { format = formatOf(file), name, delimiter, header, latestMs, ...columns } = feed.options
-  const stem = basename(placeOf(file), extname(file))
-  const shared = {
-    table: feed.input.table,
-    builder,
-    columns: { ...columns, name: name ?? stem },
-    place: placeOf(file),
-    ...(latestMs === undefined ? {} : { latestMs }),
-  }
-  if (format === 'ndjson') return ndjsonDecoder(shared)
-  const tabbed = extname(file).toLowerCase() === '.tsv'
-  return csvDecoder({
-    ...shared,
-    delimiter: delimiter ?? (tabbed ? '\t' : ','),
-    ...(header === undefined ? {} : { header }),
-  })
 }

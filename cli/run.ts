@@ -9,7 +9,8 @@ import type { Node } from '../engine/contract/node.ts'
 import type { PipelinePlan } from '../engine/contract/plan.ts'
 import { TIME_FORMATS, type TimeFormat } from '../operators/sources/time-reader.ts'
 import { settingFlags } from './arguments.ts'
-import { FORMATS, type Format, feedFiles, type InputOptions, isDataFile } from './feed-files.ts'
+import { feedFiles } from './feed-files.ts'
+import { FORMATS, type Format, type InputOptions, isDataFile } from './file-formats.ts'
 import { loadConfig } from './load-config.ts'
 import { loadPipelines } from './load-pipeline.ts'
 import { showProgress } from './progress.ts'
@@ -76,7 +77,7 @@ export const run: Command = {
         type: 'positional',
         required: false,
         description:
-          'pipelines (.ts .mts .js .mjs), then data, if any (.csv .tsv .ndjson .jsonl, or - for stdin)',
+          'pipelines (.ts .mts .js .mjs), then data, if any (.csv .tsv .ndjson .jsonl .lp .txt, also .gz; - for stdin)',
       },
       ...DATA_FLAGS,
       topic: {
@@ -97,7 +98,9 @@ export const run: Command = {
   millrace run pipeline.ts                                   listen, until Ctrl-C
   millrace run pipeline.ts data.csv --time ts --value v      over a file; ends with a summary
   millrace run pipeline.ts a.csv b.ndjson --time ts --value cpu,mem --labels host,region
-  zcat data.csv.gz | millrace run pipeline.ts - --format csv --time ts --value v --name cpu
+  millrace run pipeline.ts cpu.csv.gz --time ts --value v     packed by gzip
+  millrace run pipeline.ts metrics.lp                         line protocol
+  zstdcat data.csv.zst | millrace run pipeline.ts - --format csv --time ts --value v --name cpu
 `,
 }
 
@@ -148,7 +151,7 @@ async function runFiles(node: Node, stop: AbortSignal, shell: Shell, files: File
       options:
         futureLimitMs === 0
           ? files.options
-          : { ...files.options, latestMs: shell.clock.nowMs() + futureLimitMs },
+          : { ...files.options, future: { nowMs: shell.clock.nowMs(), limitMs: futureLimitMs } },
       progress: state,
       signal: stop,
     })

@@ -54,6 +54,7 @@ export function summaryText(
 function fileLines(file: FileReport): string[] {
   const parts = [counted(file.lines, 'line'), counted(file.samples, 'sample')]
   if (file.emptyValues > 0) parts.push(counted(file.emptyValues, 'empty value'))
+  if (file.stringFields > 0) parts.push(counted(file.stringFields, 'string field'))
   if (file.faultCount > 0) parts.push(counted(file.faultCount, 'bad line'))
   const lines = [`${file.file}: ${parts.join(', ')}`]
   for (const { line, problem, text } of file.faults.slice(0, FAULTS_SHOWN_MAX)) {

@@ -2,13 +2,14 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
+import { gzipSync } from 'node:zlib'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Alert, AlertState } from '../../engine/contract/alert.ts'
 import type { PipelinePlan } from '../../engine/contract/plan.ts'
 import type { ResultBody } from '../../engine/contract/plugins.ts'
 import { compilePlan } from '../../engine/pipeline/plan.ts'
-import { mean, pipeline, threshold, topic, tumbling } from '../../index.ts'
+import { mean, pipeline, sliding, threshold, topic, tumbling } from '../../index.ts'
 import { registry } from '../../operators/registry.ts'
 import { drive } from '../../testing/driver.ts'
 import { runCommand } from '../test-shell.ts'
@@ -153,6 +154,40 @@ describe('a budget', () => {
     )
   })
 
+  test('is for the time in which windows end: each for the time since the one before, in the range alone', () => {
+    const shapes = [
+      { shape: tumbling('1m'), sizeMs: 60_000, everyMs: 60_000 },
+      { shape: sliding({ size: '1m', every: '10s' }), sizeMs: 60_000, everyMs: 10_000 },
+    ]
+    for (const { shape, sizeMs, everyMs } of shapes) {
+      const definition = pipeline('p')
+        .from(topic('metrics'))
+        .groupBy('host')
+        .window(shape, { v: mean() })
+        .detect('v', threshold({ above: 10 }), { name: 'd' })
+      const plan = compilePlan(definition, registry, '', { partitions: 4 }).plan!
+      const windows = fc.integer({ min: 1, max: 50 })
+      const bound = fc.option(fc.integer({ min: 0, max: 60 }), { nil: null })
+      fc.assert(
+        fc.property(windows, bound, bound, (n, from, to) => {
+          const fromMs = from === null ? -Infinity : from * everyMs
+          const toMs = to === null ? Infinity : to * everyMs
+          const tested = new Backtested(plan, { fromMs, toMs })
+          let counted = 0
+          for (let i = 1; i <= n; i++) {
+            const endMs = i * everyMs
+            // Of two hosts each: time passes once for both.
+            for (const host of ['a', 'b'])
+              tested.result({ ...result(endMs, 0, host), windowStartMs: endMs - sizeMs })
+            if (endMs >= fromMs && endMs < toMs) counted++
+          }
+          expect(tested.days).toBeCloseTo((counted * everyMs) / 86_400_000, 12)
+          expect(tested.windowSpan).toEqual([everyMs - sizeMs, n * everyMs])
+        }),
+      )
+    }
+  })
+
   test('is read as people write it', () => {
     expect(readBudget('2/week')).toMatchObject({ alarms: 2, perMs: 7 * 86_400_000 })
     expect(readBudget('5/30d')).toMatchObject({ alarms: 5, perMs: 30 * 86_400_000 })
@@ -265,6 +300,72 @@ describe('the command', () => {
     expect(html).not.toMatch(/https?:|url\(/)
     const late = await backtest('--data', 'h.csv', '--from', '2026-01-01T00:02:30Z')
     expect(late.err).toContain('d: 1 alarms in 1 series')
+  })
+
+  test('packed CSV and line protocol of the same samples say the same, alarm for alarm', async () => {
+    writeFileSync(join(dir, 'h.csv.gz'), gzipSync(readFileSync(join(dir, 'h.csv'))))
+    const lines = Array.from(
+      { length: 300 },
+      (_, s) => `h,host=a value=${valueAt(s)} ${1_767_225_600 + s}000000000`,
+    )
+    writeFileSync(join(dir, 'h.lp'), `${lines.join('\n')}\n`)
+    writeFileSync(join(dir, 'h.txt.gz'), gzipSync(`${lines.join('\n')}\n`))
+    const said = async (file: string): Promise<unknown> => {
+      const { code, out } = await backtest('--data', file, '--json')
+      expect(code).toBe(0)
+      return (JSON.parse(out) as { series: unknown }).series
+    }
+    const plain = await said('h.csv')
+    for (const file of ['h.csv.gz', 'h.lp', 'h.txt.gz']) expect(await said(file)).toEqual(plain)
+  })
+
+  test('the budget is for the windows of the data, and not for one more', async () => {
+    writeFileSync(join(dir, 'p.ts'), module(`threshold({ above: 6 }), { name: 'd' }`).replace("'1s'", "'1m'"))
+    const alarms = async (budget: string): Promise<number> => {
+      const { out } = await backtest('--data', 'h.csv', '--json', '--budget', budget)
+      return (JSON.parse(out) as { suggestions: { suggestion: { alarms: number } }[] }).suggestions[0]!
+        .suggestion.alarms
+    }
+    // Five minutes with two alarms.
+    expect(await alarms('2/300s')).toBe(2)
+    expect(await alarms('2/301s')).toBe(1)
+  })
+
+  test('without a sample that counts there is no report, but what was looked at and what there is', async () => {
+    const refused = async (...words: string[]): Promise<string> => {
+      const { code, out, err } = await backtest(...words)
+      expect({ code, out, report: existsSync(join(dir, 'backtest.html')) }).toEqual({
+        code: 1,
+        out: '',
+        report: false,
+      })
+      return err
+    }
+    const span =
+      'Its 300 samples lie in windows from 2026-01-01 00:00:00Z to 2026-01-01 00:05:00Z: choose a range inside.'
+    const after = await refused('--data', 'h.csv', '--from', '2026-02-01T00:00:00Z')
+    expect(after).toContain(
+      `--from: no window of h.csv ends there (got "2026-02-01 00:00:00Z to the end"). ${span}`,
+    )
+    const before = await refused('--data', 'h.csv', '--to', '2025-02-01T00:00:00Z', '--json')
+    expect(before).toContain(
+      `--to: no window of h.csv ends there (got "the beginning to 2025-02-01 00:00:00Z"). ${span}`,
+    )
+    const between = ['--from', '2025-01-01T00:00:00Z', '--to', '2025-02-01T00:00:00Z']
+    expect(await refused('--data', 'h.csv', ...between)).toContain(
+      `--from, --to: no window of h.csv ends there (got "2025-01-01 00:00:00Z to 2025-02-01 00:00:00Z"). ${span}`,
+    )
+    writeFileSync(
+      join(dir, 'p.ts'),
+      module(`threshold({ above: 6 })`).replace('.groupBy', `.where({ host: 'b' }).groupBy`),
+    )
+    expect(await refused('--data', 'h.csv')).toContain(
+      'h.csv: none of them is taken by pipeline p (got "300 samples"). It holds h: look at',
+    )
+    writeFileSync(join(dir, 'bad.csv'), 'time,value,host\nsoon,1,a\nlater,2,a\n')
+    expect(await refused('--data', 'bad.csv')).toContain(
+      'bad.csv: holds no sample (got "2 lines that cannot be read"). Name a file',
+    )
   })
 
   test('silence is told by the time of the data', async () => {

@@ -82,6 +82,12 @@ export class Backtested implements Observer {
   /** By detector: the aggregate drawn; of several that are judged together, the first. */
   readonly #drawn = new Map<string, string>()
   readonly #columns = new Map<string, string | null>()
+  /** Of all windows, also those that warm up. */
+  #startMs = Infinity
+  #endMs = -Infinity
+  /** Ends of windows that count. */
+  #firstEndMs = Infinity
+  #lastEndMs = -Infinity
 
   constructor(plan: PipelinePlan, range: { readonly fromMs: number; readonly toMs: number }) {
     this.plan = plan
@@ -95,7 +101,11 @@ export class Backtested implements Observer {
 
   result(body: ResultBody): void {
     const { fromMs, toMs } = this.#range
+    this.#startMs = Math.min(this.#startMs, body.windowStartMs)
+    this.#endMs = Math.max(this.#endMs, body.windowEndMs)
     if (body.windowEndMs < fromMs || body.windowEndMs >= toMs) return
+    this.#firstEndMs = Math.min(this.#firstEndMs, body.windowEndMs)
+    this.#lastEndMs = Math.max(this.#lastEndMs, body.windowEndMs)
     for (const [detector, score] of Object.entries(body.scores)) {
       const series = this.#seriesOf(body.group, detector)
       const value = body.values[this.#drawn.get(detector)!] ?? null
@@ -112,8 +122,8 @@ export class Backtested implements Observer {
   alert(alert: Alert): void {
     const { fromMs, toMs } = this.#range
     if (alert.state === 'pending' || alert.atMs >= toMs) return
-    const series = this.#seriesOf(alert.group, alert.detector)
-    const last = series.alarms.at(-1)
+    // What fired before the range makes no series: only what counts does.
+    const last = this.series.get(keyOf(alert.group, alert.detector))?.alarms.at(-1)
     if (alert.state === 'resolved') {
       if (last !== undefined && last.sinceMs === alert.sinceMs) last.untilMs = alert.atMs
       return
@@ -121,9 +131,24 @@ export class Backtested implements Observer {
     // An alert that becomes more severe fires once more: it is the same alarm.
     if (alert.atMs < fromMs || last?.sinceMs === alert.sinceMs) return
     const { sinceMs, atMs, value, score, reason } = alert
+    const series = this.#seriesOf(alert.group, alert.detector)
     series.firstMs = Math.min(series.firstMs, atMs)
     series.lastMs = Math.max(series.lastMs, atMs)
     series.alarms.push({ sinceMs, atMs, untilMs: Infinity, value, score, reason, isTrue: null })
+  }
+
+  /** Event time of all windows, also of those that only warm up: from the first's start to the last's end; null: there is none. */
+  get windowSpan(): readonly [number, number] | null {
+    return this.#startMs <= this.#endMs ? [this.#startMs, this.#endMs] : null
+  }
+
+  /**
+   * Days in which alarms could begin. One begins at the end of a window, and each end stands for the time since the one before
+   * it: n windows are n times `every`, whatever their size and wherever in the last one the data ends.
+   */
+  get days(): number {
+    if (this.#firstEndMs > this.#lastEndMs) return 0
+    return (this.#lastEndMs - this.#firstEndMs + this.plan.window.everyMs) / DAY_MS
   }
 
   /** The data is over: silence is watched all the time, whether a window has a value or not. */

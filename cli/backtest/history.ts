@@ -16,7 +16,7 @@ import type { Alert } from '../../engine/contract/alert.ts'
 import type { AppendResult, NodeInput } from '../../engine/contract/node.ts'
 import type { PipelinePlan } from '../../engine/contract/plan.ts'
 import type { Registry, ResultBody } from '../../engine/contract/plugins.ts'
-import { RECORD_END, RECORD_SAMPLES, RECORD_TICK } from '../../engine/contract/samples.ts'
+import { NAME_LABEL, RECORD_END, RECORD_SAMPLES, RECORD_TICK } from '../../engine/contract/samples.ts'
 import { Chain } from '../../engine/pipeline/chain.ts'
 import { EntryDecoder, feedOf } from '../../engine/pipeline/entry-decoder.ts'
 import { decodeSeriesKey, encodeSeriesKey } from '../../engine/series/series-key.ts'
@@ -174,6 +174,11 @@ export class HistoryInput implements NodeInput {
   /** Event time of the data: [first, last], or null without a sample. */
   get span(): readonly [number, number] | null {
     return this.#firstMs <= this.#lastMs ? [this.#firstMs, this.#lastMs] : null
+  }
+
+  /** Of the metrics read, one for each series. */
+  names(): string[] {
+    return Array.from({ length: this.table.size }, (_, id) => this.table.labelsOf(id)[NAME_LABEL] ?? '')
   }
 
   counts(): readonly { readonly late: number; readonly windowed: number }[] {

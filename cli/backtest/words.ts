@@ -44,8 +44,8 @@ export interface Suggested {
   readonly text: string
 }
 
-export function suggest(tested: Backtested, budget: Budget, days: number): Suggested[] {
-  const alarmsMax = (budget.alarms * days * DAY_MS) / budget.perMs
+export function suggest(tested: Backtested, budget: Budget): Suggested[] {
+  const alarmsMax = (budget.alarms * tested.days * DAY_MS) / budget.perMs
   return tested.plan.detectors
     .filter(({ column }) => column !== null)
     .map(({ name, kind, options }) => {
@@ -73,20 +73,12 @@ interface Seen {
   readonly ran: Ran
   readonly truth: readonly LabelWindow[]
   readonly unmatched: readonly LabelWindow[]
-  readonly source: string
   readonly range: { readonly fromMs: number; readonly toMs: number }
 }
 
-export function warningsOf({ main, ran, truth, unmatched, source, range }: Seen): string[] {
+export function warningsOf({ main, ran, truth, unmatched, range }: Seen): string[] {
   const warnings: string[] = []
   const { span } = ran
-  if (ran.windowed === 0) {
-    warnings.push(
-      `None of the ${countText(ran.samples)} samples of ${source} passes the pipeline's where(…): look at names and labels, and at --name.`,
-    )
-  } else if (main.series.size === 0) {
-    warnings.push('No window lies between --from and --to: choose a range inside the data.')
-  }
   const outside = truth.filter(
     ({ fromMs, toMs }) =>
       span !== null && (toMs < Math.max(span[0], range.fromMs) || fromMs > Math.min(span[1], range.toMs)),

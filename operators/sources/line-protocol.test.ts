@@ -461,3 +461,20 @@ describe('the series limit', () => {
     expect(report.faults[0]!.problem).toContain('5006 bytes together; the limit is 4096')
   })
 })
+
+describe('where a time is required', () => {
+  it('a line without one is a fault, known or not, and no other is', () => {
+    for (const futureLimitMs of [0, Infinity]) {
+      const table = new SeriesTable({ limit: 10 })
+      const text = 'a f=1 1\na f=2\na f=3 2\nb f=4\na f=5 3\n'
+      for (let sight = 0; sight < 2; sight++) {
+        const { samples, report } = decode(text, { table, timeRequired: true, futureLimitMs })
+        expect(values(samples)).toEqual([1, 3, 5])
+        expect(report.faults.map(({ line, problem }) => [line, problem])).toEqual([
+          [2, 'the line has no timestamp'],
+          [4, 'the line has no timestamp'],
+        ])
+      }
+    }
+  })
+})

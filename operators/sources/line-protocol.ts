@@ -67,6 +67,8 @@ export interface LineProtocolOptions {
   readonly nowMs: number
   /** How far ahead of `nowMs` a time may be; Infinity: any. */
   readonly futureLimitMs: number
+  /** Makes a fault of a line without a time: of a file, it says when it was read and not when it was measured. Default: false. */
+  readonly timeRequired?: boolean
 }
 
 export interface LineProtocolReport extends DecodeReport {
@@ -93,6 +95,7 @@ class ByteDecoder implements LineProtocolDecoder, LineState {
   stringFields = 0
   readonly #table: SeriesTable
   readonly #futureLimitMs: number
+  readonly #timeRequired: boolean
   readonly #startCount: number
   #futureSamples = 0
   #seriesLimitLines = 0
@@ -117,9 +120,12 @@ class ByteDecoder implements LineProtocolDecoder, LineState {
     this.builder = options.builder
     this.#startCount = options.builder.count
     this.rule = precisionRule(precision)
-    this.defaultMs = defaultTimeMs(options.nowMs, precision)
+    this.#timeRequired = options.timeRequired === true
     this.#futureLimitMs = options.futureLimitMs
-    this.futureMs = options.nowMs + options.futureLimitMs
+    const futureMs = options.nowMs + options.futureLimitMs
+    // Where a time is required, a line without one is later than any: the hot loop leaves it to the strict parser.
+    this.defaultMs = this.#timeRequired ? Infinity : defaultTimeMs(options.nowMs, precision)
+    this.futureMs = this.#timeRequired ? Math.min(futureMs, Number.MAX_VALUE) : futureMs
   }
 
   write(chunk: Uint8Array): void {
@@ -230,7 +236,7 @@ class ByteDecoder implements LineProtocolDecoder, LineState {
           : 'the timestamp is out of the range of 64-bit nanoseconds'
       }
       timeMs = this.out.value
-    }
+    } else if (this.#timeRequired) return 'the line has no timestamp'
     // The last value of a repeated field holds, as in InfluxDB.
     const fields = new Map<string, EntryField>()
     for (const field of entry.fields) fields.set(field.name, field)

@@ -1,5 +1,5 @@
 /** The report of a backtest in a real Chromium: no request, no complaint, both themes accessible, right on a phone. */
-import { existsSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import axe from 'axe-core'
@@ -14,6 +14,56 @@ const PLACES = [
   '/opt/google/chrome/chrome',
 ]
 const found = [process.env.CHROMIUM ?? '', ...PLACES].find((path) => path !== '' && existsSync(path))
+
+describe('over the topic of a store', () => {
+  const cleanups: (() => unknown)[] = []
+  afterAll(async () => {
+    for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
+  })
+
+  test('the budget is for its windows and not for one more; without history an error says what there is', {
+    timeout: 120_000,
+  }, async () => {
+    const dir = scratch(cleanups)
+    const write = (name: string, where = ''): string => {
+      mkdirSync(join(dir, name))
+      return writePipeline(
+        join(dir, name),
+        `export default pipeline('cpu').from(topic('metrics'))${where}.groupBy('host').window(tumbling('1m'), { v: mean() })
+          .detect('v', threshold({ above: 10 }))`,
+      )
+    }
+    const pipeline = write('plain')
+    const other = write('other', `.where({ host: 'b' })`)
+    const rows = Array.from({ length: 10 }, (_, i) => `${1_767_225_600 + 60 * i},${i % 4 === 1 ? 20 : 5},a`)
+    writeFileSync(join(dir, 'h.csv'), `time,value,host\n${rows.join('\n')}\n`)
+    const store = join(dir, 'store')
+    const millrace = async (...words: string[]): Promise<{ code: unknown; text: string }> => {
+      const { exited, text } = launch(words, cleanups)
+      return { code: await exited, text: text() }
+    }
+    const columns = ['--time', 'time', '--labels', 'host']
+    const fed = await millrace('run', pipeline, join(dir, 'h.csv'), ...columns, '--data', store)
+    expect(fed.code, fed.text).toBe(0)
+    const out = join(dir, 'r.html')
+    const over = (module: string, ...words: string[]): ReturnType<typeof millrace> =>
+      millrace('backtest', module, '--store', store, '--out', out, ...words)
+    // Ten minutes with an alarm in the 2nd, the 6th and the 10th; no score is above another.
+    expect((await over(pipeline, '--budget', '3/600s')).text).toContain('it keeps the budget as it is')
+    expect((await over(pipeline, '--budget', '3/601s')).text).not.toContain('it keeps the budget as it is')
+    rmSync(out)
+    const far = await over(pipeline, '--from', '2026-02-01T00:00:00Z')
+    expect(far.text).toContain(`--from: no window of topic metrics of ${store} ends there`)
+    expect(far.text).toContain(
+      'Its 10 samples lie in windows from 2026-01-01 00:00:00Z to 2026-01-01 00:10:00Z',
+    )
+    const unmatched = await over(other)
+    expect(unmatched.text).toContain(
+      `topic metrics of ${store}: none of them is taken by pipeline cpu (got "10 samples"). It holds h: look at`,
+    )
+    expect([far.code, unmatched.code, existsSync(out)]).toEqual([1, 1, false])
+  })
+})
 
 describe.skipIf(found === undefined)('the report in Chromium', () => {
   const cleanups: (() => unknown)[] = []

@@ -1,5 +1,16 @@
 import { describe, expect, test } from 'vitest'
-import { bytes, count, duration, groupKey, groupText, labels, number, share, span } from './browser/format.ts'
+import {
+  bytes,
+  count,
+  duration,
+  groupKey,
+  groupText,
+  labels,
+  moment,
+  number,
+  share,
+  span,
+} from './browser/format.ts'
 
 describe('texts of the page', () => {
   test.each([
@@ -45,6 +56,12 @@ describe('texts of the page', () => {
       '1h',
       '1d',
     ])
+  })
+
+  test('times of another day have their date', () => {
+    const at = new Date(2026, 0, 9, 7, 5, 3).getTime()
+    expect(moment(at, new Date(2026, 0, 9, 23, 59).getTime())).toBe('07:05:03')
+    expect(moment(at, new Date(2026, 0, 10, 0, 1).getTime())).toBe('2026-01-09 07:05:03')
   })
 
   test('groups are named by metric and labels, those left out left out', () => {

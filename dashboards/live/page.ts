@@ -38,7 +38,14 @@ export const PAGE_HTML = `<!doctype html>
       </div>
       <div id="series"></div>
     </section>
-    <aside aria-labelledby="alerts-title">
+    <aside aria-label="Alerts and incidents">
+      <section id="incidents" aria-labelledby="incidents-title" hidden>
+        <div class="section-head">
+          <h2 id="incidents-title">Incidents</h2>
+          <span id="incidents-summary" class="quiet"></span>
+        </div>
+        <ul id="incidents-list" class="alerts"></ul>
+      </section>
       <div class="section-head">
         <h2 id="alerts-title">Alerts</h2>
         <span id="alerts-summary" class="quiet"></span>
@@ -66,6 +73,7 @@ export const PAGE_HTML = `<!doctype html>
   <a href="/api/v1/status">status</a>
   <a href="/api/v1/pipelines">pipelines</a>
   <a href="/api/v1/alerts">alerts</a>
+  <a href="/api/v1/incidents">incidents</a>
 </footer>
 <p id="voice" class="hidden" role="status"></p>
 <dialog id="detail" aria-labelledby="detail-title">

@@ -29,8 +29,8 @@ body {
   margin: 0; font: 14px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
   color: var(--text); background: var(--back); -webkit-text-size-adjust: 100%;
 }
-h1, h2, h3, p, ul, dl, dd { margin: 0; padding: 0; }
-ul { list-style: none; }
+h1, h2, h3, p, ul, ol, dl, dd { margin: 0; padding: 0; }
+ul, ol { list-style: none; }
 a { color: var(--accent); }
 button, input { font: inherit; color: inherit; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
@@ -152,6 +152,10 @@ aside h3 { margin: 1rem 0 .4rem; color: var(--quiet); }
 .reason { overflow-wrap: anywhere; }
 .alert .quiet, .event .reason { font-size: .84rem; }
 .event .reason { color: var(--quiet); }
+.alert.incident.resolved { border-left-color: var(--good); }
+.shared { font-weight: 600; overflow-wrap: anywhere; }
+.parts { display: grid; gap: .3rem; margin: .4rem 0 .2rem; padding-left: .65rem; border-left: 1px solid var(--line); font-size: .84rem; }
+.parts .age + .age { margin-left: 0; }
 
 .plan { margin-bottom: .75rem; overflow: hidden; border: 1px solid var(--line); border-radius: 10px; background: var(--card); box-shadow: var(--shadow); }
 .plan-head { display: flex; flex-wrap: wrap; align-items: center; gap: .3rem .9rem; padding: .6rem .9rem; border-bottom: 1px solid var(--line); }

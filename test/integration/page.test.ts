@@ -195,6 +195,68 @@ describe.skipIf(found === undefined)('the live page in Chromium', () => {
     }
   })
 
+  test('alerts that belong together stand together, and the node is asked for them seldom', async () => {
+    const dir = scratch(cleanups)
+    const pipeline = writePipeline(
+      dir,
+      `export default pipeline('racks').from(topic('metrics')).disorder(0).window(tumbling('1s'), { mean: mean() })
+        .detect('mean', threshold({ above: 90 }))`,
+    )
+    const node = await start(['run', pipeline, '--data', join(dir, 'data')], cleanups)
+    const fromMs = Math.floor(Date.now() / 1_000) * 1_000 - 60_000
+    const send = async (second: number, value: number): Promise<void> => {
+      const hosts = ['a', 'b', 'c', 'd', 'e', 'f'].map((host) => `temp,host=${host},rack=7`)
+      const lines = [...hosts, 'flow,pump=3'].map(
+        (series) => `${series} value=${value} ${fromMs + second * 1_000}`,
+      )
+      expect((await write(node.url, lines.join('\n'))).status).toBe(204)
+    }
+    for (let second = 0; second < 3; second++) await send(second, 20)
+    const { page, complaints } = await open({}, node.url)
+    const askedMs: number[] = []
+    page.on('request', (request) => {
+      if (request.url().includes('/api/v1/incidents')) askedMs.push(performance.now())
+    })
+    const incident = page.locator('#incidents-list .incident')
+    expect(await page.locator('#incidents').isVisible()).toBe(false)
+    for (let second = 3; second < 6; second++) await send(second, 95)
+    await incident.waitFor()
+    expect(await incident.locator('.pill').textContent()).toBe('firing')
+    expect(await incident.locator('.shared').textContent()).toBe('temp rack=7')
+    expect(await incident.locator(':scope > .quiet').allTextContents()).toEqual([
+      expect.stringMatching(/^6 alerts since (\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d$/),
+      'and 1 more',
+    ])
+    const parts = ['a', 'b', 'c', 'd', 'e'].map((host) => `host=${host}`)
+    expect((await incident.locator('.parts .link').allTextContents()).sort()).toEqual(parts)
+    expect(await incident.locator('.parts .reason').first().textContent()).toMatch(/ 90/)
+    expect(await page.locator('#incidents-list > .quiet').allTextContents()).toEqual([
+      'One more alert stands alone.',
+    ])
+    expect(await page.locator('#incidents-summary').textContent()).toBe('1 firing, 0 over in an hour')
+    expect(await faults(page)).toEqual([])
+    await page.click('#theme')
+    expect(await faults(page)).toEqual([])
+    // The focus stays where it was when the incident is told anew.
+    const first = incident.locator('.parts .link').first()
+    await first.focus()
+    const focused = await ask<string>(page, 'document.activeElement.dataset.alert')
+    for (let second = 6; second < 9; second++) await send(second, 20)
+    await incident.locator('.pill', { hasText: 'over' }).waitFor()
+    expect(await incident.getAttribute('class')).toContain('resolved')
+    expect(await incident.locator('.age').first().textContent()).toBe('lasted 3.0 s')
+    expect(await ask(page, 'document.activeElement.dataset.alert')).toBe(focused)
+    expect(await page.locator('#incidents-summary').textContent()).toBe('0 firing, 1 over in an hour')
+    expect(await faults(page)).toEqual([])
+    await page.keyboard.press('Enter')
+    await page.waitForSelector('#detail[open]')
+    expect(await page.locator('#detail-title').textContent()).toContain('rack=7')
+    const pauses = askedMs.slice(1).map((ms, i) => ms - askedMs[i]!)
+    expect(pauses.length).toBeGreaterThan(0)
+    for (const pauseMs of pauses) expect(pauseMs).toBeGreaterThan(9_500)
+    expect(complaints).toEqual([])
+  })
+
   test('200 series: all are there, only those in view are drawn, and all go on; a node that is gone is told', async () => {
     const dir = scratch(cleanups)
     const pipeline = writePipeline(

@@ -1,6 +1,6 @@
 /** What fires and is pending now, with its reason, and what happened lately. Says aloud when something fires or resolves. */
 import type { Alert } from '../../../engine/contract/alert.ts'
-import { make, setText } from './dom.ts'
+import { keepFocus, make, setText } from './dom.ts'
 import { clock, count, duration, groupText, number } from './format.ts'
 import type { Model } from './model.ts'
 
@@ -36,25 +36,23 @@ export class AlertsView {
     const firing = alerts.filter(({ state }) => state === 'firing').length
     setText(summary, total === 0 ? '' : `${count(firing)} firing, ${count(total - firing)} pending`)
     this.#ages.length = 0
-    const kept =
-      document.activeElement instanceof HTMLElement ? document.activeElement.dataset.alert : undefined
-    now.replaceChildren(
-      ...(standing.length === 0
-        ? [make('li', 'calm', 'All within their bands.')]
-        : standing.map((alert) => this.#standing(alert))),
-      ...(total > alerts.length ? [make('li', 'quiet', `and ${count(total - alerts.length)} more`)] : []),
-    )
     const happened = model.transitions
       .filter(({ state }) => state !== 'pending')
       .slice(-RECENT_MAX)
       .reverse()
-    recent.replaceChildren(
-      ...(happened.length === 0
-        ? [make('li', 'quiet', 'Nothing has fired yet.')]
-        : happened.map((alert) => this.#happened(alert))),
-    )
-    // What had the focus has been made anew.
-    if (kept !== undefined) document.querySelector<HTMLElement>(`[data-alert="${CSS.escape(kept)}"]`)?.focus()
+    keepFocus(() => {
+      now.replaceChildren(
+        ...(standing.length === 0
+          ? [make('li', 'calm', 'All within their bands.')]
+          : standing.map((alert) => this.#standing(alert))),
+        ...(total > alerts.length ? [make('li', 'quiet', `and ${count(total - alerts.length)} more`)] : []),
+      )
+      recent.replaceChildren(
+        ...(happened.length === 0
+          ? [make('li', 'quiet', 'Nothing has fired yet.')]
+          : happened.map((alert) => this.#happened(alert))),
+      )
+    })
     this.tick()
   }
 

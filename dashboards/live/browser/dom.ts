@@ -37,6 +37,14 @@ export function setText(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text
 }
 
+/** What is made anew takes the focus over from what stood for the same alert, by `data-alert`. */
+export function keepFocus(draw: () => void): void {
+  const { activeElement } = document
+  const kept = activeElement instanceof HTMLElement ? activeElement.dataset.alert : undefined
+  draw()
+  if (kept !== undefined) document.querySelector<HTMLElement>(`[data-alert="${CSS.escape(kept)}"]`)?.focus()
+}
+
 export function setClass(element: Element, className: string): void {
   if (element.getAttribute('class') !== className) element.setAttribute('class', className)
 }

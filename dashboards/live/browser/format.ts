@@ -67,6 +67,16 @@ export function clock(ms: number): string {
     .join(':')
 }
 
+/** `12:00:05` of the same day as `nowMs`, else `2026-01-30 12:00:05`; local time. */
+export function moment(ms: number, nowMs: number): string {
+  const at = new Date(ms)
+  if (at.toDateString() === new Date(nowMs).toDateString()) return clock(ms)
+  const date = [at.getFullYear(), at.getMonth() + 1, at.getDate()].map((part) =>
+    String(part).padStart(2, '0'),
+  )
+  return `${date.join('-')} ${clock(ms)}`
+}
+
 export function metricName(group: Labels): string {
   return group[NAME_LABEL] ?? ''
 }

@@ -8,6 +8,7 @@ import { Detail } from './detail.ts'
 import { byId, setClass, setText } from './dom.ts'
 import { metricName } from './format.ts'
 import { soon } from './frame.ts'
+import { IncidentsView } from './incidents-view.ts'
 import { Model } from './model.ts'
 import { Overview } from './overview.ts'
 import { PlanGraphs } from './plan-graph.ts'
@@ -31,6 +32,13 @@ const alerts = new AlertsView({
   model,
   open: openAlert,
 })
+const incidents = new IncidentsView({
+  section: byId('incidents'),
+  list: byId('incidents-list'),
+  summary: byId('incidents-summary'),
+  nowMs: () => model.status?.nowMs ?? Date.now(),
+  open: openAlert,
+})
 const overview = new Overview(model, {
   tiles: byId('tiles'),
   topics: byId('topics'),
@@ -52,6 +60,7 @@ const drawStatus = (): void => {
   overview.draw()
   plans.draw()
   alerts.tick()
+  incidents.tick()
   cards.summarize()
   drawDisturb()
 }
@@ -66,6 +75,7 @@ openStream({
   on: {
     hello(hello) {
       model.start(hello)
+      incidents.changed()
       setText(byId('about'), `${hello.version} · ${hello.dataDirectory}`)
       disturb.hidden = !hello.canDisturb
       cards.start()
@@ -95,6 +105,7 @@ openStream({
     },
     transitions(list) {
       for (const alert of list) if (model.addTransition(alert)) alerts.say(alert)
+      if (list.some(({ state }) => state !== 'pending')) incidents.changed()
       soon(drawAlerts)
     },
     alerts(standing) {
@@ -121,8 +132,8 @@ function showConnection(state: Connection, reason: string): void {
   setText(lost, `What is below may be old: ${reason}.`)
 }
 
-function openAlert(alert: Alert): void {
-  const series = model.find(alert.pipeline, alert.group)
+function openAlert({ pipeline, group }: Pick<Alert, 'pipeline' | 'group'>): void {
+  const series = model.find(pipeline, group)
   if (series !== null) detail.open(series)
 }
 

@@ -3,7 +3,9 @@
  * time; before there is enough, all values weigh the same; what is far out is learned as if it were CLIP deviations away.
  * Pure over cells: BASELINE_CELLS of them, side by side. West 1979 (see ewma.ts).
  */
-import { bounded, ROUNDING } from './verdicts.ts'
+import type { ExplanationFact } from '../../engine/contract/plugins.ts'
+import { deviationFact, warmUpFact } from './facts.ts'
+import { bounded, numberText, ROUNDING } from './verdicts.ts'
 
 export const BASELINE_CELLS = 6
 
@@ -70,4 +72,20 @@ export function learnBaseline(
   cells[at + MEAN] = bounded(cells[at + MEAN]! + step)
   cells[at + SQUARES] = cells[at + SQUARES]! * decay + clipped * (clipped - step)
   cells[at + COUNT] = cells[at + COUNT]! + 1
+}
+
+/** What it has learned; nothing before the first value. */
+export function baselineFacts(cells: Float64Array, at: number, warmUpMs: number): ExplanationFact[] {
+  const count = cells[at + COUNT]!
+  if (count === 0) return []
+  const weight = cells[at + WEIGHT]!
+  return [
+    {
+      name: 'mean',
+      value: numberText(cells[at + MEAN]!),
+      meaning: 'of what it has seen, newer values weighing more',
+    },
+    deviationFact(Math.sqrt(cells[at + SQUARES]! / weight)),
+    warmUpFact(count, BASELINE_VALUES_MIN, cells[at + LAST_MS]! - cells[at + FIRST_MS]!, warmUpMs),
+  ]
 }

@@ -15,8 +15,22 @@ import {
   optionSpec,
 } from '../../engine/config/options.ts'
 import { DEFINITION, type ValueDetector } from '../../engine/contract/definition.ts'
-import type { Detector, DetectorHealth, DetectorPlugin, Verdict } from '../../engine/contract/plugins.ts'
-import { BASELINE_CELLS, baselineDeviation, baselineMean, isBaselineWarm, learnBaseline } from './baseline.ts'
+import type {
+  Detector,
+  DetectorHealth,
+  DetectorPlugin,
+  Explanation,
+  Verdict,
+} from '../../engine/contract/plugins.ts'
+import {
+  BASELINE_CELLS,
+  baselineDeviation,
+  baselineFacts,
+  baselineMean,
+  isBaselineWarm,
+  learnBaseline,
+} from './baseline.ts'
+import { sumsFact } from './facts.ts'
 import { sumReason, sumVerdict } from './sums.ts'
 import { abstain, bounded, clearAt, DIRECTIONS } from './verdicts.ts'
 
@@ -135,6 +149,13 @@ class Cusum implements Detector {
 
   health(cells: Float64Array, at: number, timeMs: number): DetectorHealth {
     return isBaselineWarm(cells, at, timeMs, this.#warmUpMs) ? 'ok' : 'warming'
+  }
+
+  explain(cells: Float64Array, at: number): Explanation {
+    const facts = baselineFacts(cells, at, this.#warmUpMs)
+    if (facts.length > 0)
+      facts.push(sumsFact(cells[at + UP]!, cells[at + DOWN]!, this.#options.limit, 'standard deviations'))
+    return { facts }
   }
 
   #scale(cells: Float64Array, at: number): number {

@@ -17,8 +17,24 @@ import {
   optionSpec,
 } from '../../engine/config/options.ts'
 import { DEFINITION, type ValueDetector } from '../../engine/contract/definition.ts'
-import type { Detector, DetectorHealth, DetectorPlugin, Verdict } from '../../engine/contract/plugins.ts'
-import { abstain, bandReason, bounded, clearAt, DIRECTIONS, judgeBand, ROUNDING } from './verdicts.ts'
+import type {
+  Detector,
+  DetectorHealth,
+  DetectorPlugin,
+  Explanation,
+  Verdict,
+} from '../../engine/contract/plugins.ts'
+import { deviationFact, warmUpFact } from './facts.ts'
+import {
+  abstain,
+  bandReason,
+  bounded,
+  clearAt,
+  DIRECTIONS,
+  judgeBand,
+  numberText,
+  ROUNDING,
+} from './verdicts.ts'
 
 /** Memory of a season; a longer one takes wider slots. */
 export const SLOTS_MAX = 512
@@ -176,6 +192,35 @@ class HoltWinters implements Detector {
 
   health(cells: Float64Array, at: number, timeMs: number): DetectorHealth {
     return this.#isWarm(cells, at, timeMs) ? 'ok' : 'warming'
+  }
+
+  explain(cells: Float64Array, at: number): Explanation {
+    const count = cells[at + COUNT]!
+    if (count === 0) return { facts: [] }
+    const { seasonMs, slots } = this.#options
+    let low = Infinity
+    let high = -Infinity
+    for (let slot = 0; slot < slots; slot++) {
+      low = Math.min(low, cells[at + SLOTS + slot]!)
+      high = Math.max(high, cells[at + SLOTS + slot]!)
+    }
+    return {
+      facts: [
+        { name: 'level', value: numberText(cells[at + LEVEL]!), meaning: 'without trend and season' },
+        {
+          name: 'trend',
+          value: `${numberText(cells[at + TREND]! * seasonMs)} a season`,
+          meaning: 'by which the level rises or falls',
+        },
+        {
+          name: 'season',
+          value: `from ${numberText(low)} to ${numberText(high)}, in ${slots} parts`,
+          meaning: 'what its parts add to the level',
+        },
+        deviationFact(Math.sqrt(cells[at + SQUARES]!)),
+        warmUpFact(count, VALUES_MIN, cells[at + LAST_MS]! - cells[at + FIRST_MS]!, seasonMs),
+      ],
+    }
   }
 
   /** A whole season was seen. */

@@ -16,9 +16,25 @@ import {
   shape,
 } from '../../engine/config/options.ts'
 import { DEFINITION, type ValueDetector } from '../../engine/contract/definition.ts'
-import type { Detector, DetectorHealth, DetectorPlugin, Verdict } from '../../engine/contract/plugins.ts'
+import type {
+  Detector,
+  DetectorHealth,
+  DetectorPlugin,
+  Explanation,
+  Verdict,
+} from '../../engine/contract/plugins.ts'
 import { timeZoneSchema, weekClock } from '../../engine/time/week-clock.ts'
-import { abstain, bandReason, bounded, clearAt, DIRECTIONS, judgeBand, ROUNDING } from './verdicts.ts'
+import { deviationFact } from './facts.ts'
+import {
+  abstain,
+  bandReason,
+  bounded,
+  clearAt,
+  DIRECTIONS,
+  judgeBand,
+  numberText,
+  ROUNDING,
+} from './verdicts.ts'
 
 const options = optionSpec({
   timeZone: {
@@ -140,6 +156,35 @@ class HourOfWeek implements Detector {
 
   health(cells: Float64Array, at: number, timeMs: number): DetectorHealth {
     return this.#isWarm(cells, at, this.#hourAt(at, timeMs), timeMs) ? 'ok' : 'warming'
+  }
+
+  explain(cells: Float64Array, at: number): Explanation {
+    let seen = 0
+    let low = Infinity
+    let high = -Infinity
+    for (let hour = 0; hour < HOURS; hour++) {
+      const from = at + FIRST_HOUR + hour * HOUR_CELLS
+      if (cells[from] === 0) continue
+      seen++
+      low = Math.min(low, cells[from + MEAN]!)
+      high = Math.max(high, cells[from + MEAN]!)
+    }
+    if (seen === 0) return { facts: [] }
+    const facts = [
+      {
+        name: 'hours',
+        value: `${seen} of ${HOURS}`,
+        meaning: 'of the week that it has seen; it judges each of them a week after its first value',
+      },
+      {
+        name: 'means',
+        value: `from ${numberText(low)} to ${numberText(high)}`,
+        meaning: 'of the hour with the lowest and that with the highest',
+      },
+    ]
+    const weight = cells[at + WEIGHT]!
+    if (weight > 0) facts.push(deviationFact(Math.sqrt(Math.max(0, cells[at + SQUARES]! / weight))))
+    return { facts }
   }
 
   #hourAt(at: number, timeMs: number): number {

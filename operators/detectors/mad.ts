@@ -16,8 +16,24 @@ import {
   optionSpec,
 } from '../../engine/config/options.ts'
 import { DEFINITION, type ValueDetector } from '../../engine/contract/definition.ts'
-import type { Detector, DetectorHealth, DetectorPlugin, Verdict } from '../../engine/contract/plugins.ts'
-import { abstain, bandReason, bounded, clearAt, DIRECTIONS, judgeBand, ROUNDING } from './verdicts.ts'
+import type {
+  Detector,
+  DetectorHealth,
+  DetectorPlugin,
+  Explanation,
+  Verdict,
+} from '../../engine/contract/plugins.ts'
+import { valuesFact } from './facts.ts'
+import {
+  abstain,
+  bandReason,
+  bounded,
+  clearAt,
+  DIRECTIONS,
+  judgeBand,
+  numberText,
+  ROUNDING,
+} from './verdicts.ts'
 
 const VALUES_MAX = 512
 const VALUES_MIN = 8
@@ -129,6 +145,24 @@ class Mad implements Detector {
 
   health(cells: Float64Array, at: number): DetectorHealth {
     return 2 * cells[at + COUNT]! < this.#options.values ? 'warming' : 'ok'
+  }
+
+  explain(cells: Float64Array, at: number): Explanation {
+    const count = cells[at + COUNT]!
+    if (count === 0) return { facts: [] }
+    const from = at + this.#sorted
+    const median = medianOf(cells, from, count)
+    return {
+      facts: [
+        { name: 'median', value: numberText(median), meaning: `of the last ${count} values` },
+        {
+          name: 'deviation',
+          value: numberText(deviationOf(cells, from, count, median)),
+          meaning: 'median distance from the median: half of the values are nearer',
+        },
+        valuesFact(count, Math.ceil(this.#options.values / 2)),
+      ],
+    }
   }
 }
 

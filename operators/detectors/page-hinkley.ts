@@ -16,8 +16,15 @@ import {
   optionSpec,
 } from '../../engine/config/options.ts'
 import { DEFINITION, type ValueDetector } from '../../engine/contract/definition.ts'
-import type { Detector, DetectorHealth, DetectorPlugin, Verdict } from '../../engine/contract/plugins.ts'
-import { BASELINE_CELLS, baselineMean, isBaselineWarm, learnBaseline } from './baseline.ts'
+import type {
+  Detector,
+  DetectorHealth,
+  DetectorPlugin,
+  Explanation,
+  Verdict,
+} from '../../engine/contract/plugins.ts'
+import { BASELINE_CELLS, baselineFacts, baselineMean, isBaselineWarm, learnBaseline } from './baseline.ts'
+import { sumsFact } from './facts.ts'
 import { sumReason, sumVerdict } from './sums.ts'
 import { abstain, bounded, clearAt, DIRECTIONS } from './verdicts.ts'
 
@@ -110,5 +117,12 @@ class PageHinkley implements Detector {
 
   health(cells: Float64Array, at: number, timeMs: number): DetectorHealth {
     return isBaselineWarm(cells, at, timeMs, this.#warmUpMs) ? 'ok' : 'warming'
+  }
+
+  explain(cells: Float64Array, at: number): Explanation {
+    const facts = baselineFacts(cells, at, this.#warmUpMs)
+    if (facts.length > 0)
+      facts.push(sumsFact(cells[at + UP]!, cells[at + DOWN]!, this.#options.limit, 'units of the value'))
+    return { facts }
   }
 }

@@ -27,10 +27,12 @@ import { DEFINITION, type VectorDetectorChoice } from '../../engine/contract/def
 import {
   type DetectorHealth,
   type DetectorPlugin,
+  type Explanation,
   VECTOR_COLUMNS_MAX,
   type VectorDetector,
   type Verdict,
 } from '../../engine/contract/plugins.ts'
+import { warmUpFact } from './facts.ts'
 import { abstain, bounded, clearAt, numberText, SCORE_MAX } from './verdicts.ts'
 
 const options = optionSpec({
@@ -237,6 +239,27 @@ class Pca implements VectorDetector {
   health(cells: Float64Array, at: number, timeMs: number): DetectorHealth {
     if (!this.#warm(cells, at, timeMs)) return 'warming'
     return this.#limit(cells, at) < JUDGED_MAX ? 'ok' : 'blind'
+  }
+
+  explain(cells: Float64Array, at: number): Explanation {
+    const count = cells[at + COUNT]!
+    if (count === 0) return { facts: [] }
+    const facts = [
+      {
+        name: 'directions',
+        value: String(this.#components),
+        meaning: `in which its ${this.values.length} columns move together`,
+      },
+      warmUpFact(count, VALUES_MIN, cells[at + LAST_MS]! - cells[at + FIRST_MS]!, this.#warmUpMs),
+    ]
+    if (cells[at + Q_WEIGHT]! > 0) {
+      facts.push({
+        name: 'residual',
+        value: `${numberText(Math.sqrt(cells[at + Q_MEAN]!))}, normal up to ${numberText(this.#limit(cells, at))}`,
+        meaning: 'what the directions usually leave over, in standard deviations of the columns',
+      })
+    }
+    return { facts }
   }
 
   #warm(cells: Float64Array, at: number, timeMs: number): boolean {

@@ -18,7 +18,13 @@ import {
   optionSpec,
 } from '../../engine/config/options.ts'
 import { type Branded, DEFINITION, type DetectorDefinition } from '../../engine/contract/definition.ts'
-import type { DetectorHealth, DetectorPlugin, PeersDetector, Verdict } from '../../engine/contract/plugins.ts'
+import type {
+  DetectorHealth,
+  DetectorPlugin,
+  Explanation,
+  PeersDetector,
+  Verdict,
+} from '../../engine/contract/plugins.ts'
 import {
   abstain,
   bandText,
@@ -143,6 +149,18 @@ class Peers implements PeersDetector {
 
   health(cells: Float64Array, at: number): DetectorHealth {
     return cells[at + OTHERS]! < this.#minPeers ? 'starved' : 'ok'
+  }
+
+  explain(cells: Float64Array, at: number): Explanation {
+    return {
+      facts: [
+        {
+          name: 'peers',
+          value: String(cells[at + OTHERS]!),
+          meaning: `others in its last window; it is judged against ${this.#minPeers} or more`,
+        },
+      ],
+    }
   }
 }
 

@@ -14,7 +14,14 @@ import {
   optionSpec,
 } from '../../engine/config/options.ts'
 import { DEFINITION, type ValueDetector } from '../../engine/contract/definition.ts'
-import type { Detector, DetectorHealth, DetectorPlugin, Verdict } from '../../engine/contract/plugins.ts'
+import type {
+  Detector,
+  DetectorHealth,
+  DetectorPlugin,
+  Explanation,
+  Verdict,
+} from '../../engine/contract/plugins.ts'
+import { warmUpFact } from './facts.ts'
 import {
   abstain,
   bandText,
@@ -186,6 +193,28 @@ class RangeBreach implements Detector {
       this.#fadeThen = Math.min(faded, FADE_MAX)
     }
     return this.#fadeThen
+  }
+
+  explain(cells: Float64Array, at: number): Explanation {
+    const count = cells[at + COUNT]!
+    if (count === 0) return { facts: [] }
+    const watchedMs = cells[at + LAST_MS]! - cells[at + FIRST_MS]!
+    const facts = [
+      {
+        name: 'range',
+        value: `from ${numberText(cells[at + MIN]!)} to ${numberText(cells[at + MAX]!)}`,
+        meaning: 'of what was seen; it narrows slowly where nothing comes near its ends',
+      },
+      warmUpFact(count, VALUES_MIN, watchedMs, this.#warmUpMs),
+    ]
+    if (cells[at + RUN] !== 0) {
+      facts.push({
+        name: 'outside',
+        value: `from ${numberText(cells[at + RUN_MIN]!)} to ${numberText(cells[at + RUN_MAX]!)}`,
+        meaning: 'values beyond the band of late; once they have lasted they have been seen',
+      })
+    }
+    return { facts }
   }
 
   #warm(cells: Float64Array, at: number, timeMs: number): boolean {

@@ -12,8 +12,15 @@ import {
   optionSpec,
 } from '../../engine/config/options.ts'
 import { DEFINITION, type ValueDetector } from '../../engine/contract/definition.ts'
-import type { Detector, DetectorHealth, DetectorPlugin, Verdict } from '../../engine/contract/plugins.ts'
-import { abstain, bandReason, bounded, clearAt, DIRECTIONS, judgeBand } from './verdicts.ts'
+import type {
+  Detector,
+  DetectorHealth,
+  DetectorPlugin,
+  Explanation,
+  Verdict,
+} from '../../engine/contract/plugins.ts'
+import { minutesText } from './facts.ts'
+import { abstain, bandReason, bounded, clearAt, DIRECTIONS, judgeBand, numberText } from './verdicts.ts'
 
 const options = optionSpec({
   by: {
@@ -82,5 +89,24 @@ class RateOfChange implements Detector {
 
   health(cells: Float64Array, at: number): DetectorHealth {
     return cells[at + SEEN] === 0 ? 'warming' : 'ok'
+  }
+
+  explain(cells: Float64Array, at: number): Explanation {
+    if (cells[at + SEEN] === 0) return { facts: [] }
+    const { by, withinMs } = this.#options
+    return {
+      facts: [
+        {
+          name: 'last value',
+          value: numberText(cells[at + LAST]!),
+          meaning: 'from which the next one is counted',
+        },
+        {
+          name: 'change',
+          value: `${numberText(by)} within ${minutesText(withinMs)}`,
+          meaning: 'that is allowed, and as much less as less time has passed',
+        },
+      ],
+    }
   }
 }

@@ -17,6 +17,7 @@ import { DEFINITION, type SilenceDetectorChoice } from '../../engine/contract/de
 import type {
   DetectorHealth,
   DetectorPlugin,
+  Explanation,
   SilenceDetector,
   Verdict,
 } from '../../engine/contract/plugins.ts'
@@ -158,6 +159,27 @@ class Silence implements SilenceDetector {
       this.#fadeThen = Math.exp(-gapMs * this.#fadePerMs)
     }
     return this.#fadeThen
+  }
+
+  explain(cells: Float64Array, at: number): Explanation {
+    const count = cells[at + COUNT]!
+    if (count === 0) return { facts: [] }
+    const facts = [
+      {
+        name: 'longest',
+        value: durationText(Math.round(cells[at + LONGEST_MS]!)),
+        meaning: 'usual interval between samples, as it fades',
+      },
+    ]
+    if (this.#afterMs === undefined) {
+      const watched = durationText(Math.round(cells[at + WATCHED_MS]!))
+      facts.push({
+        name: 'warm-up',
+        value: `${count} of ${INTERVALS_MIN} intervals, ${watched} of ${durationText(this.#warmUpMs)}`,
+        meaning: 'intervals and time seen, of those that it takes',
+      })
+    }
+    return { facts }
   }
 
   #warm(cells: Float64Array, at: number): boolean {

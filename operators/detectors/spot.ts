@@ -16,9 +16,16 @@ import {
   optionSpec,
 } from '../../engine/config/options.ts'
 import { DEFINITION, type ValueDetector } from '../../engine/contract/definition.ts'
-import type { Detector, DetectorHealth, DetectorPlugin, Verdict } from '../../engine/contract/plugins.ts'
+import type {
+  Detector,
+  DetectorHealth,
+  DetectorPlugin,
+  Explanation,
+  Verdict,
+} from '../../engine/contract/plugins.ts'
 import { BASELINE_CELLS, baselineDeviation, baselineMean, learnBaseline } from './baseline.ts'
-import { abstain, bandReason, bounded, clearAt, DIRECTIONS, SCORE_MAX } from './verdicts.ts'
+import { valuesFact } from './facts.ts'
+import { abstain, bandReason, bounded, clearAt, DIRECTIONS, numberText, SCORE_MAX } from './verdicts.ts'
 
 const options = optionSpec({
   odds: {
@@ -146,6 +153,27 @@ class Spot implements Detector {
 
   health(cells: Float64Array, at: number): DetectorHealth {
     return cells[at + COUNT]! < VALUES_MIN ? 'warming' : 'ok'
+  }
+
+  explain(cells: Float64Array, at: number): Explanation {
+    const count = cells[at + COUNT]!
+    if (count === 0) return { facts: [] }
+    const excesses = Math.min(cells[at + EXCESS_COUNT]!, EXCESSES_MAX)
+    return {
+      facts: [
+        {
+          name: 'mean',
+          value: numberText(baselineMean(cells, at)),
+          meaning: 'from which distances are taken',
+        },
+        {
+          name: 'tail',
+          value: `beyond ${numberText(cells[at + QUANTILE]!)}, of ${excesses} values`,
+          meaning: `the ${100 * TAIL} % of the distances to which the tail is fitted`,
+        },
+        valuesFact(count, VALUES_MIN),
+      ],
+    }
   }
 
   #floor(mean: number): number {

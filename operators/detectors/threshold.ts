@@ -5,7 +5,7 @@
  */
 import { number, type OptionInputOf, type OptionsOf, optionSpec } from '../../engine/config/options.ts'
 import { DEFINITION, type ValueDetector } from '../../engine/contract/definition.ts'
-import type { Detector, DetectorPlugin, Verdict } from '../../engine/contract/plugins.ts'
+import type { Detector, DetectorPlugin, Explanation, Verdict } from '../../engine/contract/plugins.ts'
 import { bandText, bounded, numberText, SCORE_MAX } from './verdicts.ts'
 
 const BOUND = number({ min: -1e100, max: 1e100 })
@@ -99,6 +99,10 @@ class TwoBounds implements Detector {
   reason(subject: string, value: number, verdict: Verdict): string {
     return boundReason(subject, value, verdict)
   }
+
+  explain(): Explanation {
+    return boundsFact(`from ${numberText(this.#below)} to ${numberText(this.#above)}`)
+  }
 }
 
 class OneBound implements Detector {
@@ -135,6 +139,15 @@ class OneBound implements Detector {
   reason(subject: string, value: number, verdict: Verdict): string {
     return boundReason(subject, value, verdict)
   }
+
+  explain(): Explanation {
+    const side = this.#side > 0 ? 'at most' : 'at least'
+    return boundsFact(`${side} ${numberText(this.#bound)}`)
+  }
+}
+
+function boundsFact(value: string): Explanation {
+  return { facts: [{ name: 'normal', value, meaning: 'as the pipeline says; nothing is learned' }] }
 }
 
 const ABOVE_ONE = 1 + Number.EPSILON

@@ -152,10 +152,12 @@ aside h3 { margin: 1rem 0 .4rem; color: var(--quiet); }
 .reason { overflow-wrap: anywhere; }
 .alert .quiet, .event .reason { font-size: .84rem; }
 .event .reason { color: var(--quiet); }
+#incidents-list { max-height: 60vh; overflow-y: auto; }
 .alert.incident.resolved { border-left-color: var(--good); }
 .shared { font-weight: 600; overflow-wrap: anywhere; }
 .parts { display: grid; gap: .3rem; margin: .4rem 0 .2rem; padding-left: .65rem; border-left: 1px solid var(--line); font-size: .84rem; }
 .parts .age + .age { margin-left: 0; }
+.incident.resolved .reason { color: var(--quiet); }
 
 .plan { margin-bottom: .75rem; overflow: hidden; border: 1px solid var(--line); border-radius: 10px; background: var(--card); box-shadow: var(--shadow); }
 .plan-head { display: flex; flex-wrap: wrap; align-items: center; gap: .3rem .9rem; padding: .6rem .9rem; border-bottom: 1px solid var(--line); }

@@ -52,6 +52,7 @@ describe('the public API', () => {
       'rate',
       'rateOfChange',
       'relativeEntropy',
+      'scoresTo',
       'silence',
       'sliding',
       'spot',
@@ -85,7 +86,7 @@ describe('the public API', () => {
       spot,
     } = millrace
     const { auto, ewma, pca, peers, rangeBreach, silence, threshold } = millrace
-    const { alertmanager, ndjsonFile, stdout, webhook } = millrace
+    const { alertmanager, ndjsonFile, scoresTo, stdout, webhook } = millrace
     const aggregates = {
       a: count(),
       b: last(),
@@ -125,6 +126,7 @@ describe('the public API', () => {
       .to(stdout())
       .to(webhook({ url: 'http://127.0.0.1:9999/' }))
       .to(alertmanager({ url: 'http://127.0.0.1:9093' }))
+      .to(scoresTo({ url: 'http://127.0.0.1:8428', topic: 'scores' }), { of: 'results' })
     const other = pipeline('other')
       .from(topic('metrics', { partitions: 1 }))
       .window(tumbling('1m'), { n: count() })

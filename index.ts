@@ -95,6 +95,7 @@ export { abstain, bandReason, judgeBand } from './operators/detectors/verdicts.t
 // Sinks
 export { alertmanager } from './operators/sinks/alertmanager.ts'
 export { ndjsonFile } from './operators/sinks/ndjson-file.ts'
+export { scoresTo } from './operators/sinks/scores-to.ts'
 export { stdout } from './operators/sinks/stdout.ts'
 export { webhook } from './operators/sinks/webhook.ts'
 // Windows

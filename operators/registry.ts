@@ -46,6 +46,7 @@ import { spotPlugin } from './detectors/spot.ts'
 import { thresholdPlugin } from './detectors/threshold.ts'
 import { alertmanagerPlugin } from './sinks/alertmanager.ts'
 import { ndjsonFilePlugin } from './sinks/ndjson-file.ts'
+import { scoresToPlugin } from './sinks/scores-to.ts'
 import { stdoutPlugin } from './sinks/stdout.ts'
 import { webhookPlugin } from './sinks/webhook.ts'
 import { slidingPlugin } from './windows/sliding.ts'
@@ -87,7 +88,13 @@ export const registry: Registry = {
     detector(pcaPlugin),
     detector(peersPlugin),
   ]),
-  sinks: byKind([sink(ndjsonFilePlugin), sink(stdoutPlugin), sink(webhookPlugin), sink(alertmanagerPlugin)]),
+  sinks: byKind([
+    sink(ndjsonFilePlugin),
+    sink(stdoutPlugin),
+    sink(webhookPlugin),
+    sink(alertmanagerPlugin),
+    sink(scoresToPlugin),
+  ]),
 }
 
 function byKind<P extends { readonly kind: string }>(plugins: readonly P[]): ReadonlyMap<string, P> {

@@ -373,6 +373,8 @@ export interface SinkPlugin<O = unknown> {
   readonly guarantee: Sink['guarantee']
   /** What it can make something of; left out: everything. */
   readonly feeds?: readonly SinkFeed[]
+  /** All rows of an entry come in one batch, which may be the larger for it (by an entry: 256 KiB of rows). */
+  readonly wholeEntries?: true
   readonly options: OptionSpec<O>
   /** The topic that the sink writes to, if it does: pipelines must not feed themselves. */
   readonly writesTopic?: (options: O) => string

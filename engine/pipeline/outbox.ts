@@ -114,6 +114,7 @@ function makeFeeder(
     pipelineId: id,
     partitions: resultStreams(plan),
     feed: sinkPlan.feed,
+    wholeEntries: plugin.wholeEntries === true,
     onLost: (partition, fromSeq, toSeq) => feeder.lost(partition, fromSeq, toSeq),
   })
   const name = new TextEncoder().encode(`${plan.name}/${sinkPlan.name}`)

@@ -21,6 +21,8 @@ export interface CursorOptions {
   readonly pipelineId: number
   readonly partitions: number
   readonly feed: SinkFeed
+  /** No entry is cut: a read may give more records than asked for. */
+  readonly wholeEntries?: boolean
   /** Entries that retention deleted before this sink had them. */
   readonly onLost: (partition: number, fromSeq: number, toSeq: number) => void
 }
@@ -94,7 +96,7 @@ export class ResultCursor {
     return lag
   }
 
-  /** The next records, at most `recordsMax`. Each read begins with another partition: a busy one starves no other. */
+  /** The next records, at most `recordsMax`, and the rest of an entry that is not to be cut. Each read begins with another partition: a busy one starves no other. */
   read(recordsMax: number): CursorRead {
     const records: SinkRecord[] = []
     const { partitions } = this.#options
@@ -129,7 +131,7 @@ export class ResultCursor {
 
   /** Takes records until `records` is `end` long, `scanMax` entries were read or the stream ends; returns entries read. */
   #readPartition(partition: number, records: SinkRecord[], end: number, scanMax: number): number {
-    const { reader, decoder, pipelineId, feed, onLost } = this.#options
+    const { reader, decoder, pipelineId, feed, onLost, wholeEntries = false } = this.#options
     let scanned = 0
     while (scanned < scanMax && records.length < end) {
       const entries = reader.entries(pipelineId, partition, this.#seqs[partition]!, READ_LIMITS)
@@ -143,7 +145,7 @@ export class ResultCursor {
         this.#seqs[partition] = entry.seq
         const rows = feedOf(entry) === feed ? decoder.rowCount(partition, entry) : 0
         let row = this.#rows[partition]!
-        for (; row < rows && records.length < end; row++) {
+        for (; row < rows && (wholeEntries || records.length < end); row++) {
           records.push(decoder.record(partition, entry, row))
         }
         scanned++

@@ -30,7 +30,7 @@ export function scratch(cleanups: (() => unknown)[]): string {
 export function writePipeline(dir: string, body: string, name = 'pipeline.mjs'): string {
   const file = join(dir, name)
   const names =
-    'pipeline, topic, tumbling, sliding, mean, count, sum, max, ewma, threshold, silence, ndjsonFile, webhook, alertmanager, stdout'
+    'pipeline, topic, tumbling, sliding, mean, count, sum, max, ewma, threshold, silence, ndjsonFile, webhook, alertmanager, scoresTo, stdout'
   writeFileSync(file, `import { ${names} } from ${JSON.stringify(join(ROOT, 'dist/index.js'))}\n${body}\n`)
   return file
 }

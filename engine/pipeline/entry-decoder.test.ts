@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import type { LateBody } from '../contract/plugins.ts'
+import type { LateBody, ResultBody } from '../contract/plugins.ts'
 import { decodeSeriesKey } from '../series/series-key.ts'
 import { EntryDecoder, feedOf } from './entry-decoder.ts'
 import { MemoryState, testAlert, testPlan } from './memory-state.ts'
@@ -146,4 +146,29 @@ test('an entry that is not what it claims to be is refused by name', () => {
   }
   const other = new EntryDecoder(testPlan({ aggregates: [] }), { group: () => ({}), series: () => ({}) })
   expect(() => other.rowCount(2, results!)).toThrow(/1 rows of 6 columns .* writes 4 columns/)
+})
+
+test('results of before a switch have the scores of the detectors of before, and their place for each of the present', () => {
+  const was = testPlan()
+  const [ewma] = was.detectors
+  const state = new MemoryState(was)
+  const other = { ...ewma!, name: 'other' }
+  const now = testPlan({ detectors: [other, ewma!] })
+  state.results(1, 0, 1_000, [{ group: { host: 'a' }, cells: [1, 2, 3, 4, 5, 6] }])
+  state.results(1, 1_000, 2_000, [{ group: { host: 'a' }, cells: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10] }])
+  const past = [{ planJson: JSON.stringify(was), endSeqs: [0, 1, 0] }]
+  const labels = { group: () => ({ host: 'a' }), series: () => ({}) }
+  const decoder = new EntryDecoder(now, labels, past)
+  const [first, second] = state.entries(1, 1, 0)
+  const scores = (entry: typeof first): unknown => (decoder.record(1, entry!, 0).body as ResultBody).scores
+  expect([decoder.rowCount(1, first!), decoder.rowCount(1, second!)]).toEqual([1, 1])
+  expect(scores(first)).toEqual({ 'mean-ewma': { score: 3, expected: 4, lower: 5, upper: 6 } })
+  expect(scores(second)).toEqual({
+    other: { score: 3, expected: 4, lower: 5, upper: 6 },
+    'mean-ewma': { score: 7, expected: 8, lower: 9, upper: 10 },
+  })
+  expect([...decoder.columnsOf(1, first!).columns]).toEqual([0, 1, -1, -1, -1, -1, 2, 3, 4, 5])
+  expect([...decoder.columnsOf(1, second!).columns]).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+  // Of another partition no entry is of before: there it is not what it should be.
+  expect(() => decoder.rowCount(0, first!)).toThrow(/this pipeline writes 10 columns/)
 })

@@ -29,9 +29,12 @@ class Target {
     return this.received.map(({ id }) => id)
   }
 
+  wholeEntries = false
+
   plugin(kind: string): SinkPlugin<never> {
     return {
       kind,
+      ...(this.wholeEntries ? { wholeEntries: true } : {}),
       summary: 'memory',
       guarantee: 'at-least-once',
       options: { help: [], parse: () => undefined },
@@ -442,6 +445,19 @@ test('a damaged entry stops the sink and is named', async () => {
   await outbox.drained()
   expect(outbox.status()[0]?.state).toBe('failed')
   expect(warnings[0]).toMatch(/Entry cpu\/0\/0 of the result stream/)
+})
+
+test('a sink that asks for whole entries never gets a part of one', async () => {
+  const state = storeFor(sinkPlan('rows', 'results'))
+  const hosts = Array.from({ length: 23 }, (_, i) => `h${i}`)
+  for (let i = 1; i <= 9; i++) commitWindow(state, i % PARTITIONS, i * 1_000, hosts)
+  const target = new Target()
+  target.wholeEntries = true
+  const { outbox } = outboxOver(state, { rows: target })
+  await outbox.start()
+  await outbox.drained()
+  expect(target.received).toHaveLength(9 * hosts.length)
+  expect(target.batchSizes.filter((size) => size % hosts.length !== 0)).toEqual([])
 })
 
 test('entries of other feeds are passed over without a record, and their passing is remembered on stop', async () => {

@@ -69,7 +69,7 @@ export const bench: BenchModule = {
       await judged('ewmaNsPerJudge', ewmaPlugin, { history: '10m', warmUp: '30s' }, smoke),
       await judged('rangeBreachNsPerJudge', rangeBreachPlugin, { warmUp: '30s' }, smoke),
       await watched('silenceNsPerArrival', silencePlugin, {}, smoke),
-      await judged('autoNsPerJudge', autoPlugin, {}, smoke),
+      await judged('autoNsPerJudge', autoPlugin, {}, smoke, HEAVY),
       await judged('rateOfChangeNsPerJudge', rateOfChangePlugin, { by: 20, within: '1s' }, smoke),
       await judged('madNsPerJudge', madPlugin, {}, smoke),
       await judged('holtWintersNsPerJudge', holtWintersPlugin, { season: '1m', slots: 60 }, smoke),

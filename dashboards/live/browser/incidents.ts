@@ -9,8 +9,8 @@ export const PARTS_SHOWN_MAX = 5
 export const ASK_EVERY_MS = 10_000
 /** While none does: what ended goes out of the range by and by. */
 export const ASK_IDLE_MS = 60_000
-/** An answer that takes long is asked for less often, so that at most a twentieth of the time goes into it. */
-export const ASK_COST_FACTOR = 20
+/** An answer that takes long is asked for less often, down to ASK_IDLE_MS: at most a fifth of the time goes into it. */
+export const ASK_COST_FACTOR = 5
 
 export interface IncidentList {
   readonly shown: readonly Incident[]
@@ -74,7 +74,8 @@ export class IncidentFeed {
       fail(error)
     }
     this.#isAsking = false
-    this.#soonestMs = startMs + Math.max(ASK_EVERY_MS, ASK_COST_FACTOR * (nowMs() - startMs))
-    this.#latestMs = Math.max(this.#soonestMs, startMs + ASK_IDLE_MS)
+    const pauseMs = Math.max(ASK_EVERY_MS, ASK_COST_FACTOR * (nowMs() - startMs))
+    this.#soonestMs = startMs + Math.min(pauseMs, ASK_IDLE_MS)
+    this.#latestMs = startMs + ASK_IDLE_MS
   }
 }

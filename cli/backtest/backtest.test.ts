@@ -230,7 +230,7 @@ test('a drawn course keeps every spike and the widest band, however long it is',
     fc.property(values, (given) => {
       const trace = new Trace()
       given.forEach((value, i) => {
-        trace.push(i, value, { score: value, expected: null, lower: -value, upper: value })
+        trace.push(i, value, { score: value, expected: 2 * value, lower: -value, upper: value })
       })
       const buckets = trace.buckets()
       expect(buckets.length).toBeLessThanOrEqual(BUCKETS_MAX)
@@ -239,6 +239,8 @@ test('a drawn course keeps every spike and the widest band, however long it is',
       expect(Math.min(...buckets.map(({ min }) => min))).toBe(low)
       expect(Math.max(...buckets.map(({ max }) => max))).toBe(high)
       expect(Math.max(...buckets.map(({ score }) => score))).toBe(high)
+      expect(buckets.every(({ score, expected }) => expected === 2 * score)).toBe(true)
+      expect(Math.ceil(given.length / trace.windowsEach)).toBe(buckets.length)
       expect(buckets.every(({ timeMs }, i) => i === 0 || timeMs > buckets[i - 1]!.timeMs)).toBe(true)
     }),
     { numRuns: 20 },

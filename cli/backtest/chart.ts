@@ -2,17 +2,25 @@
 import type { JudgedSeries } from './evaluate.ts'
 import type { Bucket } from './trace.ts'
 
-const WIDTH = 1_000
-const VALUES_HEIGHT = 170
+export const CHART_WIDTH = 1_000
+export const VALUES_HEIGHT = 170
+/** Above the values: marks of alarms. */
+export const CHART_TOP = -10
 const SCORE_TOP = 184
 const SCORE_HEIGHT = 46
 export const CHART_HEIGHT: number = SCORE_TOP + SCORE_HEIGHT
 /** Scores are drawn up to here; the edge of the band is at 1. */
 const SCORE_SHOWN_MAX = 3
 /** Of the height, above and below the values. */
-const MARGIN = 0.06
+export const MARGIN = 0.06
+
+/** Of a number under the cursor. */
+const DIGITS = 6
 
 interface Scale {
+  /** Values at the lower and the upper edge. */
+  readonly low: number
+  readonly high: number
   x(timeMs: number): number
   y(value: number): number
 }
@@ -35,13 +43,42 @@ export function chartSvg(series: JudgedSeries, label: string): string {
         VALUES_HEIGHT,
       ),
     ),
+    // A picture in the picture: the script moves its height apart from the score's.
+    `<svg class="pane" width="${CHART_WIDTH}" height="${VALUES_HEIGHT}" viewBox="0 0 ${CHART_WIDTH} ${VALUES_HEIGHT}" preserveAspectRatio="none">`,
     ...bandPaths(buckets, scale),
-    `<path class="value" d="${valuePath(buckets, scale)}"/>`,
+    `<path class="value" d="${valuePath(buckets, scale)}"/></svg>`,
     `<path class="score" d="${scorePath(buckets, scale)}"/>`,
-    `<path class="edge" d="M0 ${scoreY(1)}H${WIDTH}"/>`,
-    ...series.alarms.map(({ atMs }) => `<path class="mark" d="M${scale.x(atMs)} 0l-5 -8h10z"/>`),
+    `<path class="edge" d="M0 ${scoreY(1)}H${CHART_WIDTH}"/>`,
+    ...series.alarms.map(({ atMs }) => {
+      const x = scale.x(atMs)
+      return `<path class="mark" data-x="${x}" transform="translate(${x} 0)" d="M0 0l-5 -8h10z"/>`
+    }),
   ]
-  return `<svg viewBox="0 -10 ${WIDTH} ${CHART_HEIGHT + 10}" preserveAspectRatio="none" role="img" aria-label="${label}">${parts.join('')}</svg>`
+  return `<svg viewBox="0 ${CHART_TOP} ${CHART_WIDTH} ${CHART_HEIGHT - CHART_TOP}" preserveAspectRatio="none" role="img" aria-label="${label}">${parts.join('')}</svg>`
+}
+
+/** JSON of the numbers that are drawn, column by column, for the cursor and the zoom; null: none. It holds no text of the data. */
+export function chartData({ trace }: JudgedSeries): string {
+  const buckets = trace?.buckets() ?? []
+  if (buckets.length === 0) return 'null'
+  const { low, high } = scaleOf(buckets)
+  const column = (of: (bucket: Bucket) => number): (number | null)[] =>
+    buckets.map((bucket) => {
+      const value = of(bucket)
+      return Number.isNaN(value) ? null : Number(value.toPrecision(DIGITS))
+    })
+  return JSON.stringify({
+    low,
+    high,
+    each: trace!.windowsEach,
+    times: buckets.map(({ timeMs }) => timeMs),
+    min: column(({ min }) => min),
+    max: column(({ max }) => max),
+    expected: column(({ expected }) => expected),
+    lower: column(({ lower }) => lower),
+    upper: column(({ upper }) => upper),
+    score: column(({ score }) => score),
+  })
 }
 
 function scaleOf(buckets: readonly Bucket[]): Scale {
@@ -58,7 +95,9 @@ function scaleOf(buckets: readonly Bucket[]): Scale {
   high += margin
   const round = (value: number): number => Math.round(value * 10) / 10
   return {
-    x: (timeMs) => round(Math.min(1, Math.max(0, (timeMs - firstMs) / spanMs)) * WIDTH),
+    low,
+    high,
+    x: (timeMs) => round(Math.min(1, Math.max(0, (timeMs - firstMs) / spanMs)) * CHART_WIDTH),
     // A band may be far wider than the values: it ends at the edge of the picture.
     y: (value) => round(VALUES_HEIGHT * (1 - Math.min(1, Math.max(0, (value - low) / (high - low))))),
   }

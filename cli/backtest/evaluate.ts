@@ -11,7 +11,7 @@ import { type LabelWindow, matches } from './labels.ts'
 import { Trace } from './trace.ts'
 
 export const DAY_MS = 86_400_000
-/** Series whose course is kept for drawing; of the others only numbers and alarms. 50 KB each. */
+/** Series whose course is kept for drawing; of the others only numbers and alarms. 60 KB each. */
 export const TRACES_MAX = 2_000
 /** Thresholds looked at: 1.02 to the powers from 0 up to this, so to 1e5. */
 const THRESHOLDS = 582

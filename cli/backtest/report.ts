@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import { countText } from '../progress.ts'
-import { chartSvg } from './chart.ts'
+import { chartData, chartSvg } from './chart.ts'
 import {
   type Alarm,
   type Backtested,
@@ -13,9 +13,10 @@ import {
   type Suggestion,
   seriesText,
 } from './evaluate.ts'
+import { REPORT_SCRIPT } from './report-script.ts'
 import { REPORT_STYLE } from './style.ts'
 
-/** Series drawn; the others are counted. About 40 KB each. */
+/** Series drawn; the others are counted. About 90 KB each. */
 export const SERIES_DRAWN_MAX = 100
 /** Rows of a table of alarms; the rest is in --json. */
 export const ROWS_MAX = 500
@@ -32,37 +33,12 @@ export interface ReportInput {
   readonly against: { readonly name: string; readonly differences: readonly Difference[] } | null
 }
 
-const SCRIPT = `
-const root = document.documentElement
-document.getElementById('theme').addEventListener('click', () => {
-  const isDark = root.dataset.theme ? root.dataset.theme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches
-  root.dataset.theme = isDark ? 'light' : 'dark'
-})
-const find = document.getElementById('find')
-const cards = [...document.querySelectorAll('[data-series]')]
-find?.addEventListener('input', () => {
-  const wanted = find.value.toLowerCase()
-  let shown = 0
-  for (const card of cards) {
-    card.hidden = !card.dataset.series.toLowerCase().includes(wanted)
-    if (!card.hidden) shown++
-  }
-  document.getElementById('found').textContent = wanted === '' ? '' : shown + ' of ' + cards.length + ' series'
-})
-document.addEventListener('keydown', (event) => {
-  if (event.key === '/' && document.activeElement !== find && find) {
-    event.preventDefault()
-    find.focus()
-  }
-})
-`
-
 export function reportHtml(input: ReportInput): string {
   const { tested, source, span, samples, warnings, against } = input
   const ranked = tested.ranked()
   const drawn = ranked.filter(({ trace }) => trace !== null).slice(0, SERIES_DRAWN_MAX)
   const title = `Backtest of ${tested.plan.name}`
-  const policy = `default-src 'none'; style-src '${digest(REPORT_STYLE)}'; script-src '${digest(SCRIPT)}'; base-uri 'none'; form-action 'none'`
+  const policy = `default-src 'none'; style-src '${digest(REPORT_STYLE)}'; script-src '${digest(REPORT_SCRIPT)}'; base-uri 'none'; form-action 'none'`
   const about = `${source} · ${span === null ? 'no sample' : `${timeText(span[0])} to ${timeText(span[1])}`} · ${countText(samples)} samples`
   return `<!doctype html>
 <html lang="en">
@@ -84,11 +60,12 @@ ${suggestionPart(input)}
 ${against === null ? '' : differencePart(against)}
 <h2>Series</h2>
 <p class="key"><span class="k-value">value</span><span class="k-band">normal band</span><span class="k-alarm">alarm</span><span class="k-label">labelled</span><span class="k-score">score; dashed: 1, the edge of the band</span></p>
+<p class="key quiet">Point at a chart to read it; drag over a range to see it closer, double click to go back. Keys: arrows read, with Shift they select, Enter or + goes closer, Escape or - goes back.</p>
 <input id="find" class="find" type="search" placeholder="Find series ( / )" aria-label="Find series"> <span id="found" class="quiet" role="status"></span>
 ${ranked.length > drawn.length ? `<p class="quiet">The ${drawn.length} with the most alarms, of ${countText(ranked.length)}.</p>` : ''}
 ${drawn.map(card).join('\n')}
 </main>
-<script>${SCRIPT}</script>
+<script>${REPORT_SCRIPT}</script>
 </body>
 </html>
 `
@@ -173,10 +150,12 @@ function card(series: JudgedSeries): string {
   const name = seriesText(group)
   const label = escapeHtml(`${column ?? 'silence'} of ${name}, ${alarms.length} alarms`)
   const buckets = trace?.buckets() ?? []
-  const axis =
+  const chart =
     buckets.length === 0
       ? ''
-      : `<div class="axis"><span>${timeText(buckets[0]!.timeMs)}</span><span>${rangeText(series)}</span><span>${timeText(buckets.at(-1)!.timeMs)}</span></div>`
+      : `<div class="chart"><div class="plot">${chartSvg(series, label)}</div>
+<div class="axis"><span>${timeText(buckets[0]!.timeMs)}</span><span>${rangeText(series)}</span><span>${timeText(buckets.at(-1)!.timeMs)}</span></div>
+<p class="read"></p><script type="application/json">${chartData(series)}</script></div>`
   const about = [
     detector,
     column ?? 'silence',
@@ -184,7 +163,7 @@ function card(series: JudgedSeries): string {
   ]
   return `<article class="card" data-series="${escapeHtml(`${name} ${detector}`)}">
 <header><h3>${escapeHtml(name)}</h3><span class="quiet">${escapeHtml(about.join(' · '))}</span><span class="count${alarms.length > 0 ? ' some' : ''}">${countText(alarms.length)} alarm${alarms.length === 1 ? '' : 's'}</span></header>
-${chartSvg(series, label)}${axis}
+${chart}
 ${alarms.length === 0 ? '' : `<details><summary>${alarms.length > ROWS_MAX ? `The first ${ROWS_MAX} alarms` : 'Alarms'}</summary>${alarmTable(alarms)}</details>`}
 </article>`
 }

@@ -40,7 +40,14 @@ dt { color: var(--quiet); font-size: .78rem; }
 .card h3 { font-size: .95rem; font-weight: 600; overflow-wrap: anywhere; }
 .card header .count { margin-left: auto; font-weight: 600; font-variant-numeric: tabular-nums; }
 .card header .count.some { color: var(--bad); }
-svg { display: block; width: 100%; height: 210px; overflow: visible; }
+.chart { position: relative; }
+.plot { position: relative; cursor: crosshair; user-select: none; touch-action: pan-y; }
+.plot > svg { display: block; width: 100%; height: 210px; overflow: visible; }
+.plot > svg.zoomed { overflow: hidden; }
+.cursor { position: absolute; top: 0; bottom: 0; width: 1px; background: var(--quiet); pointer-events: none; }
+.selection { position: absolute; top: 0; bottom: 0; border: solid var(--accent); border-width: 0 1px; background: var(--band); pointer-events: none; }
+.back { position: absolute; top: .3rem; right: .3rem; min-height: 28px; padding: 0 .6rem; border: 1px solid var(--line); border-radius: 7px; background: var(--raised); font-size: .83rem; cursor: pointer; }
+.read { min-height: 1.45em; margin-top: .15rem; font-size: .83rem; font-variant-numeric: tabular-nums; }
 svg path { fill: none; vector-effect: non-scaling-stroke; }
 svg .value { stroke: var(--accent); stroke-width: 1.3; stroke-linejoin: round; }
 svg .band { fill: var(--band); }
@@ -74,6 +81,7 @@ details .scroll { margin-top: .45rem; }
   .bar { padding: .5rem .75rem; }
   .tiles { grid-template-columns: repeat(2, 1fr); }
   .tile:last-child:nth-child(odd) { grid-column: span 2; }
-  svg { height: 170px; }
+  .plot > svg { height: 170px; }
+  .read { min-height: 2.9em; }
 }
 `

@@ -3,9 +3,120 @@ import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import axe from 'axe-core'
-import { type Browser, chromium } from 'playwright-core'
+import { type Browser, chromium, type Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { launch, scratch, writePipeline } from './process.ts'
+
+const START_MS = 1_767_225_600_000
+const MINUTE_MS = 60_000
+const MINUTES = 2_000
+/** The course of 2,000 windows is kept two by two. */
+const STEP_MS = 2 * MINUTE_MS
+/** Of ewma: no step before it is judged. */
+const WARM_STEPS = 12
+const timeText = (ms: number): string => new Date(ms).toISOString().replace('T', ' ').replace('.000Z', 'Z')
+
+/** The first chart, whose values are known: read, zoomed into and out of, by pointer and by keys. */
+async function useChart(page: Page, valueAt: (minute: number) => number): Promise<void> {
+  const chart = page.locator('article.card', { hasText: 'host="a"' }).locator('.chart')
+  const plot = chart.locator('.plot')
+  const text = (): Promise<string> =>
+    chart
+      .locator('.read')
+      .textContent()
+      .then((told) => told ?? '')
+  const axis = async (): Promise<string[]> => chart.locator('.axis span').allInnerTexts()
+  const firstMs = START_MS + MINUTE_MS
+  const stepMs = (step: number): number => firstMs + step * STEP_MS
+  const lastStep = MINUTES / 2 - 1
+  const whole = [timeText(firstMs), '50 to 400', timeText(stepMs(lastStep))]
+  const expectRead = async (step: number): Promise<void> => {
+    const two = [valueAt(2 * step), valueAt(2 * step + 1)]
+    const [least, most] = [Math.min(...two), Math.max(...two)]
+    const value = least === most ? `${least}` : `${least} to ${most}`
+    const number = String.raw`-?[\d.]+(e[+-]\d+)?`
+    const isJudged = step >= WARM_STEPS
+    const judged = `expected ${number} · band ${number} to ${number} · score ${number}`
+    expect(await text()).toMatch(
+      new RegExp(
+        `^${timeText(stepMs(step))}, 2 windows · value ${value} · ${isJudged ? judged : 'not judged'}$`,
+      ),
+    )
+  }
+  await plot.scrollIntoViewIfNeeded()
+  const box = (await plot.boundingBox())!
+  const y = box.y + box.height / 3
+  const at = (share: number): [number, number] => [box.x + share * box.width, y]
+  /** Within what a pixel is wide. */
+  const expectNear = (told: string, share: number, fromStep = 0, toStep = lastStep): void => {
+    const wantedMs = stepMs(fromStep + share * (toStep - fromStep))
+    const slackMs = STEP_MS + (2 * (toStep - fromStep) * STEP_MS) / box.width
+    expect(Math.abs(Date.parse(told.slice(0, 20)) - wantedMs)).toBeLessThanOrEqual(slackMs)
+  }
+  expect(await axis()).toEqual(whole)
+
+  for (const share of [0.1, 0.5, 0.755]) {
+    await page.mouse.move(...at(share))
+    const told = await text()
+    expectNear(told, share)
+    await expectRead(Math.round((Date.parse(told.slice(0, 20)) - firstMs) / STEP_MS))
+  }
+
+  // A click is no drag; a drag to the left is one as well; the one before it is gone back to.
+  await page.mouse.click(...at(0.5))
+  expect(await axis()).toEqual(whole)
+  for (const [from, to] of [
+    [0.25, 0.5],
+    [0.9, 0.4],
+  ] as const) {
+    await page.mouse.move(...at(from))
+    await page.mouse.down()
+    await page.mouse.move(...at((from + to) / 2))
+    expect(await chart.locator('.selection').isVisible()).toBe(true)
+    await page.mouse.move(...at(to))
+    await page.mouse.up()
+    expect(await chart.locator('.selection').isVisible()).toBe(false)
+  }
+  const quarter = (lastStep + 1) / 4
+  const inner = await axis()
+  expectNear(inner[0]!, 0.4, quarter, 2 * quarter)
+  expectNear(inner[2]!, 0.9, quarter, 2 * quarter)
+  expect(inner[1]).toBe('50 to 60')
+  await page.mouse.move(...at(0.5))
+  expectNear(await text(), 0.65, quarter, 2 * quarter)
+  await page.mouse.dblclick(...at(0.5))
+  const outer = await axis()
+  expectNear(outer[0]!, 0.25)
+  expectNear(outer[2]!, 0.5)
+  await chart.locator('.back').click()
+  expect(await axis()).toEqual(whole)
+  expect(await chart.locator('.back').isVisible()).toBe(false)
+  await page.mouse.move(0, 0)
+
+  // By keys alone: from the chart's first step two on, three selected, closer, closer still, and back.
+  for (const key of ['Home', 'ArrowRight', 'ArrowRight']) await plot.press(key)
+  await expectRead(2)
+  expect(await plot.getAttribute('aria-valuetext')).toBe(await text())
+  for (let i = 0; i < 8; i++) await plot.press('Shift+ArrowRight')
+  expect(await chart.locator('.selection').isVisible()).toBe(true)
+  await plot.press('Enter')
+  const selected = [timeText(stepMs(2)), '50 to 60', timeText(stepMs(10))]
+  expect(await axis()).toEqual(selected)
+  await plot.press('PageDown')
+  await expectRead(9)
+  await plot.press('+')
+  expect(await axis()).toEqual([timeText(stepMs(7)), expect.any(String), timeText(stepMs(10))])
+  await plot.press('-')
+  expect(await axis()).toEqual(selected)
+  await plot.press('ArrowLeft')
+  await plot.press('Shift+ArrowLeft')
+  await plot.press('Escape')
+  expect(await axis()).toEqual(selected)
+  await plot.press('Escape')
+  expect(await axis()).toEqual(whole)
+  await plot.blur()
+  expect(await text()).toBe('')
+}
 
 const PLACES = [
   '/usr/bin/chromium',
@@ -121,6 +232,7 @@ describe.skipIf(found === undefined)('the report in Chromium', () => {
       await page.keyboard.type('host="a"')
       expect(await page.locator('article.card:visible').count()).toBe(1)
       await page.locator('#find').fill('')
+      await useChart(page, (i) => (i > 1_500 && i < 1_520 ? 400 : 50 + ((i * 7) % 11)))
       for (let theme = 0; theme < 2; theme++) {
         await page.evaluate(axe.source)
         const { violations } = (await page.evaluate('axe.run()')) as axe.AxeResults

@@ -12,6 +12,7 @@ import { BatchView } from '../batch/batch-view.ts'
 import { BATCH_BYTES_MAX, batchBytes } from '../batch/layout.ts'
 import type { EntrySink, Ledger } from '../contract/entries.ts'
 import { MillraceError } from '../contract/errors.ts'
+import type { FeedbackSource } from '../contract/feedback.ts'
 import type { PipelinePlan } from '../contract/plan.ts'
 import type { Registry } from '../contract/plugins.ts'
 import { RECORD_TICK } from '../contract/samples.ts'
@@ -42,6 +43,8 @@ export interface PartitionReplay {
    * log left behind.
    */
   readonly endLogMs?: number
+  /** What people said of alerts, as the log has it: replayed with the records. */
+  readonly feedback?: FeedbackSource
   /** Called every MiB or so of the log with the next offset; false: stop here. */
   readonly goesOn: (offset: number, ledgers: readonly Ledger[]) => boolean
 }
@@ -62,13 +65,15 @@ export function replayPartition(replay: PartitionReplay): boolean {
     assert(key !== null, 'a series is stored before its samples', topicId, seriesId)
     return key
   }
+  const said = replay.feedback === undefined ? {} : { feedback: replay.feedback }
   let seats: readonly Seat[] | null = null
   let ledgers: readonly Ledger[] = []
   const seat = (startOffset: number): readonly Seat[] =>
     pipelines.map((pipeline) => {
       const { plan, sink, partialSink } = pipeline
       const sinks = partialSink === undefined ? { sink } : { sink, partialSink }
-      return { pipeline, chain: new Chain({ plan, registry, partition, keyOf, startOffset, ...sinks }) }
+      const options = { plan, registry, partition, keyOf, startOffset, ...sinks, ...said }
+      return { pipeline, chain: new Chain(options) }
     })
   const take = (): void => {
     view.point(0)

@@ -71,7 +71,9 @@ export interface FeedbackRow extends FeedbackSubject, FeedbackWords {
 /** `repeated`: it was said before, and not again. */
 export type FeedbackOutcome =
   | { readonly kind: 'taken' | 'repeated'; readonly row: FeedbackRow }
-  | { readonly kind: 'full' | 'unknown' | 'no-statement' }
+  | { readonly kind: 'full' }
+  | { readonly kind: 'unknown' }
+  | { readonly kind: 'no-statement' }
 
 /** Rows as chains and owners of groups see them: what was said before they began, and what a record refers to. */
 export interface FeedbackSource {

@@ -5,11 +5,15 @@
 import { defineCommand } from 'citty'
 import { knownRemedy } from '../engine/config/did-you-mean.ts'
 import { type Fault, MillraceError } from '../engine/contract/errors.ts'
+import type { FeedbackRow, FeedbackSource } from '../engine/contract/feedback.ts'
 import type { PipelinePlan } from '../engine/contract/plan.ts'
-import { type Labels, NAME_LABEL } from '../engine/contract/samples.ts'
+import type { Labels } from '../engine/contract/samples.ts'
 import { ownerStream, resultStreams } from '../engine/contract/streams.ts'
+import { lastWord } from '../engine/pipeline/feedback-door.ts'
 import type { Explained } from '../engine/pipeline/judges.ts'
 import { stateOf } from '../engine/pipeline/verify-pipeline.ts'
+import { FeedbackRows } from '../engine/store/feedback/feedback-rows.ts'
+import { openLogReader } from '../engine/store/log-store.ts'
 import { storeAt } from '../engine/store/place.ts'
 import type { StateReader } from '../engine/store/state-contract.ts'
 import { openStateReader } from '../engine/store/state-store.ts'
@@ -21,6 +25,7 @@ import { seriesText } from './backtest/evaluate.ts'
 import { matches } from './backtest/labels.ts'
 import { spanText, timeText } from './backtest/report.ts'
 import { loadConfig } from './load-config.ts'
+import { readSeries } from './read-series.ts'
 import { type Command, EXIT_OK, EXIT_USAGE, type Shell, shellOf } from './shell.ts'
 
 /** Groups told; more are a query for a program. */
@@ -51,6 +56,8 @@ export const explainCommand: Command = {
 
 interface Told extends Explained {
   readonly pipeline: string
+  /** What was said last of this detector and group; its factor holds behind its place in the log, which the checkpoint may not have reached. Null: nothing. */
+  readonly said: FeedbackRow | null
   /** Up to here event time was complete; null: no sample so far. */
   readonly asOfMs: number | null
 }
@@ -67,19 +74,23 @@ async function runExplain(
   }
   const wanted = readSeries(series)
   const config = await loadConfig(args, shell)
-  const state = openStateReader({ dir: storeAt(config.data) })
+  const dir = storeAt(config.data)
+  const state = openStateReader({ dir })
+  const log = openLogReader({ dir })
+  const feedback = new FeedbackRows(log)
   const told: Told[] = []
   try {
     for (const { id, plan, detector } of chosen(state, of)) {
       await loadPlugins([plan])
       told.push(
-        ...explainPipeline(state, id, plan, wanted, GROUPS_MAX).filter(
+        ...explainPipeline(state, feedback, id, plan, wanted, GROUPS_MAX).filter(
           (one) => detector === null || one.detector === detector,
         ),
       )
     }
   } finally {
     await state.close()
+    await log.close()
   }
   if (told.length === 0) {
     throw unclear(
@@ -122,6 +133,7 @@ function chosen(state: StateReader, of: string): Chosen[] {
 /** Each stream's state as of its last checkpoint. */
 function explainPipeline(
   state: StateReader,
+  feedback: FeedbackSource,
   id: number,
   plan: PipelinePlan,
   wanted: Labels,
@@ -133,7 +145,7 @@ function explainPipeline(
   const first = plan.exchange === undefined ? 0 : ownerStream(plan, 0)
   for (let stream = first; stream < resultStreams(plan) && left > 0; stream++) {
     const found = state.restore(id, stream, (checkpoint, pages) => {
-      const seat = stateOf(plan, registryOfPlugins, stream)
+      const seat = stateOf(plan, registryOfPlugins, stream, feedback)
       assert(seat !== null, 'a stream of results has state', plan.name, stream)
       seat.restore(checkpoint.meta, pages, (groupId) => {
         const key = state.groupKey(id, stream, groupId)
@@ -142,35 +154,15 @@ function explainPipeline(
       })
       const asOfMs = Number.isFinite(seat.watermarkMs) ? seat.watermarkMs : null
       const explained = seat.explain((group) => matches(group, wanted), left)
-      return explained.map((one) => ({ pipeline: plan.name, asOfMs, ...one }))
+      return explained.map((one) => {
+        const whose = { pipeline: plan.name, detector: one.detector, group: one.group }
+        return { pipeline: plan.name, asOfMs, ...one, said: lastWord(feedback.rows(), whose) }
+      })
     })
     told.push(...(found ?? []))
     left = groupsMax - new Set(told.map(({ group }) => seriesText(group))).size
   }
   return told
-}
-
-/** `name{host="a"}`, `{host="a"}` or `host=a,region=b`. */
-export function readSeries(written: string): Labels {
-  const [, name = '', inside = ''] = /^([^{=]*)\{(.*)\}$/.exec(written.trim()) ?? ['', '', written]
-  const labels: Record<string, string> = name === '' ? {} : { [NAME_LABEL]: name }
-  let rest = inside.trim()
-  while (rest !== '') {
-    const [all, label, quoted, plain] =
-      /^([^=,\s]+)\s*=\s*(?:("(?:[^"\\]|\\.)*")|([^,"]*))\s*(?:,\s*|$)/.exec(rest) ?? []
-    if (all === undefined || label === undefined) {
-      throw unclear(
-        'SERIES',
-        written,
-        'is no series',
-        `Write labels such as host=a,region=b or cpu{host="a"}.`,
-      )
-    }
-    labels[label === 'name' ? NAME_LABEL : label] =
-      quoted === undefined ? plain!.trim() : (JSON.parse(quoted) as string)
-    rest = rest.slice(all.length)
-  }
-  return labels
 }
 
 function unclear(place: string, value: unknown, problem: string, remedy: string): MillraceError {
@@ -195,6 +187,17 @@ function text(told: Told): string {
     add('expected', numberText(expected), '')
     add('band', `${numberText(lower)} … ${numberText(upper)}`, 'outside of it the score is above 1')
   }
+  if (told.said !== null)
+    add('threshold', `${told.factor} times as learned`, saidText(told.said, told.factor))
   for (const { name, value, meaning } of told.facts) add(name, value, meaning)
   return `${lines.join('\n')}\n`
+}
+
+/** Where the factor comes from. The band is that of the checkpoint; what was said since shows in it after the next. */
+function saidText(row: FeedbackRow, factor: number): string {
+  const { id, says, of, by, note, saidMs, after } = row
+  const what = says === 'undo' ? `undo of ${of}` : says
+  const why = note === null ? '' : `, ${JSON.stringify(note)}`
+  const since = after === factor ? '' : `${after} times since then: `
+  return `${since}statement ${id}, ${what}${by === null ? '' : ` by ${by}`} at ${timeText(saidMs)}${why}`
 }

@@ -28,6 +28,7 @@ import {
   FITTING_GROUPS_MAX,
   findAlert,
   findWindow,
+  isFixedBound,
   readAlertId,
   type SubjectReader,
 } from './feedback-subject.ts'
@@ -70,6 +71,7 @@ export class StoredFeedback implements FeedbackDoor {
       throw refused('alert', id, 'is no alert that is kept', remedy)
     }
     const { alert, score, factor } = found
+    if (isFixedBound(alert)) throw fixed(place.detector)
     return this.#say({
       says: 'expected',
       ...placeOf(plan, place.detector, alert.group, place.stream),
@@ -115,7 +117,8 @@ export class StoredFeedback implements FeedbackDoor {
       const more = found.length > FITTING_GROUPS_MAX ? ' and more' : ''
       throw refused('series', seriesText(series), 'fits several groups', `Name more labels: ${few}${more}.`)
     }
-    const { score, factor, group, stream, endMs } = found
+    const { score, factor, group, stream, endMs, isFixed } = found
+    if (isFixed) throw fixed(detector)
     if (score === null) {
       const remedy = 'A threshold changes nothing there; millrace explain shows how far it is with learning.'
       throw refused('at', at, 'is a time at which the detector could not judge', remedy)
@@ -168,10 +171,13 @@ export class StoredFeedback implements FeedbackDoor {
       )
     }
     const { row } = outcome
-    const undo = this.#options.rows.rows().find(({ of }) => of === row.id)
-    const isRepeated = outcome.kind === 'repeated'
+    const rows = this.#options.rows.rows()
+    const undo = rows.find(({ of }) => of === row.id)
     const statement = { ...row, undoneBy: undo?.id ?? null }
-    return { isRepeated, statement, meaning: meaningOf(row, isRepeated) }
+    if (outcome.kind === 'taken') return { isRepeated: false, statement, meaning: meaningOf(row) }
+    const { after } = lastWord(rows, row) ?? row
+    const meaning = `This was said before (statement ${row.id}), and is not said again: the band of ${whoseText(row)} is ${widthText(after)}.`
+    return { isRepeated: true, statement, meaning }
   }
 }
 
@@ -200,17 +206,19 @@ export function lastWord(
   return rows.findLast(fits) ?? null
 }
 
-export function meaningOf(row: FeedbackRow, isRepeated = false): string {
+function meaningOf(row: FeedbackRow): string {
   const { says, before, after, target, score, of } = row
-  const whose = `${row.pipeline}/${row.detector} ${seriesText(row.group)}`
-  const said = isRepeated ? `This was said before (statement ${row.id}), and is not said again. ` : ''
-  if (says === 'undo')
-    return `${said}Statement ${of} is taken back: the band of ${whose} is ${widthText(after)}.`
+  const whose = whoseText(row)
+  if (says === 'undo') return `Statement ${of} is taken back: the band of ${whose} is ${widthText(after)}.`
   const change =
     after === before
-      ? `the band of ${whose} stays ${widthText(after)}`
-      : `the band of ${whose} is ${widthText(after)} from now on, and was ${widthText(before)}`
-  return `${said}${change[0]!.toUpperCase()}${change.slice(1)}. ${says === 'expected' ? expectedText(after, target) : missedText(after, target, score)}`
+      ? `The band of ${whose} stays ${widthText(after)}.`
+      : `The band of ${whose} is ${widthText(after)} from now on, and was ${widthText(before)}.`
+  return `${change} ${says === 'expected' ? expectedText(after, target) : missedText(after, target, score)}`
+}
+
+function whoseText({ pipeline, detector, group }: FeedbackRow): string {
+  return `${pipeline}/${detector} ${seriesText(group)}`
 }
 
 function expectedText(after: number, target: number | null): string {
@@ -271,6 +279,11 @@ function wordsOf({ note = null, by = null }: Words): {
   check('by', by, BY_LENGTH_MAX)
   if (faults.length > 0) throw MillraceError.ofFaults('INPUT_INVALID', 'nothing was changed', faults)
   return { note, by }
+}
+
+function fixed(detector: string): MillraceError {
+  const remedy = 'Change the bound in the pipeline, or give it above and below: then there is a band.'
+  return refused('detector', detector, 'has one fixed bound, and no band around an expected value', remedy)
 }
 
 function refused(place: string, value: unknown, problem: string, remedy: string): MillraceError {

@@ -85,6 +85,16 @@ export interface FoundWindow {
   readonly endMs: number
   readonly score: number | null
   readonly factor: number
+  readonly isFixed: boolean
+}
+
+/** A bound that the pipeline fixed, with no expected value that a band lies around. */
+export function isFixedBound({
+  expected,
+  lower,
+  upper,
+}: Pick<Alert, 'expected' | 'lower' | 'upper'>): boolean {
+  return expected === null && (lower !== null || upper !== null)
 }
 
 /**
@@ -116,10 +126,11 @@ export async function findWindow(
         if (!Object.entries(series).every(([label, value]) => group[label] === value)) continue
         fitting.add(seriesText(group))
         const { windowEndMs, scores } = decoder.record(stream, entry, row).body as ResultBody
-        const { score } = scores[detector]!
+        const judged = scores[detector]!
+        const { score } = judged
         const factor = factorAt(rows, plan, detector, group, stream, entry.causeOffset)
         if (found === null || (score ?? -1) * factor > (found.score ?? -1) * found.factor) {
-          found = { stream, group, endMs: windowEndMs, score, factor }
+          found = { stream, group, endMs: windowEndMs, score, factor, isFixed: isFixedBound(judged) }
         }
       }
       return true

@@ -53,7 +53,7 @@ const COMMANDS: Readonly<Record<string, Listed>> = {
     load: async () => (await import('./top.ts')).top,
   },
   alerts: {
-    summary: 'alerts and their history; a test of where they go',
+    summary: 'alerts, their history, silences; a test of where they go',
     positionals: '[list | test PIPELINE...]',
     words: ['list', 'test'],
     load: async () => (await import('./alerts.ts')).alerts,

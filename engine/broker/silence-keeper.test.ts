@@ -199,6 +199,19 @@ test('... also when a person ends it early, and when the process was down at its
   expect(words(bench.told())).toEqual(['firing warning', 'firing warning'])
 })
 
+test('... and when it died between the end of the silence and the word of it', () => {
+  const bench = new Bench(pipelineId)
+  const id = bench.silence()
+  bench.commit(0, alertOf())
+  state.transaction((txn) => bench.keeper.end(txn, id, bench.nowMs))
+  bench.restart()
+  bench.step()
+  expect(words(bench.told())).toEqual(['firing warning'])
+  // At the end of the stream, too, a target that is verified is held to it.
+  expect([...bench.cursor().from({ 0: { seq: 0, row: 0 } })]).toEqual(bench.told())
+  expect([...bench.cursor().from({ 0: { seq: 1, row: 1 } })]).toEqual([])
+})
+
 test('the end of an alert that was told before is told, silence or not; what became worse meanwhile is not', () => {
   const bench = new Bench(pipelineId)
   bench.commit(0, alertOf())

@@ -10,6 +10,7 @@ import { knownRemedy } from '../config/did-you-mean.ts'
 import { MillraceError } from '../contract/errors.ts'
 import type { Ingest } from '../contract/ingest.ts'
 import type { Queries } from '../contract/queries.ts'
+import type { SilenceDoor } from '../contract/silences.ts'
 import { HTTP_REQUESTS } from '../metrics/catalog.ts'
 import { createMetricsBlock, ThreadMetrics } from '../metrics/thread-metrics.ts'
 import { type Clock, systemClock } from '../util/clock.ts'
@@ -32,6 +33,7 @@ import { HTTP_LIMITS, type HttpLimits, TIMEOUT_CHECK_MS } from './limits.ts'
 import { LiveHub, type LiveLimits, type LiveSource } from './live-hub.ts'
 import { handleHealth, handleHealthz, handlePing, handleReadyz, type Readiness } from './probes.ts'
 import { handleProducers } from './producers.ts'
+import { handleSilences } from './silences.ts'
 import { countRefused, handleWrite, type WriteContext } from './write.ts'
 import { writeError } from './write-answer.ts'
 import type { Dialect } from './write-params.ts'
@@ -53,6 +55,8 @@ export interface HttpServerOptions {
   readonly live?: LiveSource
   /** Defaults: LIVE_LIMITS. */
   readonly liveLimits?: Partial<LiveLimits>
+  /** Who makes and ends silences; without it they can only be read. */
+  readonly silences?: SilenceDoor
   /** The demo's own: without it there is no such path. */
   readonly demo?: DemoDoor
   /** Names, beyond localhost and IP addresses, by which browsers may know this server. */
@@ -84,14 +88,15 @@ type Handler = (exchange: Exchange) => void | Promise<void>
 
 interface Route {
   readonly methods: readonly string[]
-  /** What is refused to web pages of others: data to read, or writes; probes are open. */
-  readonly guard: 'host' | 'origin' | 'none'
+  /** What is refused to web pages of others: data to read, or writes, or each by its method; probes are open. */
+  readonly guard: 'host' | 'origin' | 'both' | 'none'
   /** Which dialect errors are told in. */
   readonly dialect: Dialect | null
   readonly handle: Handler
 }
 
 const READ = ['GET', 'HEAD'] as const
+const SILENCES = '/api/v1/silences'
 
 /** The page runs its own script and style and talks to this server, and nothing else. */
 const ASSET_HEADERS = {
@@ -231,7 +236,13 @@ function routeTable(
       sendJson(res, 200, await askApi(question, queries, query, context.clock), API_HEADERS)
     })
   }
-  const { demo } = options
+  const { demo, silences } = options
+  const readSilences = routes.get(SILENCES)
+  if (silences !== undefined && readSilences !== undefined) {
+    add(SILENCES, [...READ, 'POST', 'DELETE'], 'both', (exchange) =>
+      isRead(exchange.req) ? readSilences.handle(exchange) : handleSilences(silences, exchange, API_HEADERS),
+    )
+  }
   if (demo !== undefined) {
     add('/api/v1/demo/disturb', ['POST'], 'host', (exchange) => handleDisturb(demo, exchange, API_HEADERS))
   }
@@ -260,8 +271,14 @@ function refuse(route: Route, req: IncomingMessage, guard: HostGuard): ErrorAnsw
       headers: { Allow: allow },
     })
   }
-  if (route.guard === 'host') return guard.refuseHost(req.headers.host)
-  return route.guard === 'origin' ? guard.refuseOrigin(req.headers.origin) : null
+  if (route.guard === 'host' || (route.guard === 'both' && isRead(req))) {
+    return guard.refuseHost(req.headers.host)
+  }
+  return route.guard === 'none' ? null : guard.refuseOrigin(req.headers.origin)
+}
+
+function isRead({ method }: IncomingMessage): boolean {
+  return READ.some((one) => one === method)
 }
 
 function unknownPath(path: string, known: Iterable<string>): ErrorAnswer {

@@ -344,6 +344,8 @@ function overlay(state: MemoryState, change: Partial<QuerySources['state']>): Qu
     alerts: () => state.alerts(),
     seqRange: (id, partition) => state.seqRange(id, partition),
     deadLetters: (id, partition) => state.deadLetters(id, partition),
+    silences: () => state.silences(),
+    withheld: (id, partition, fromSeq, toSeq) => state.withheld(id, partition, fromSeq, toSeq),
     ...change,
   }
 }

@@ -54,8 +54,8 @@ const COMMANDS: Readonly<Record<string, Listed>> = {
   },
   alerts: {
     summary: 'alerts, their history, silences; a test of where they go',
-    positionals: '[list | test PIPELINE...]',
-    words: ['list', 'test'],
+    positionals: '[list | test PIPELINE... | silence MATCH...]',
+    words: ['list', 'incidents', 'silence', 'silences', 'unsilence', 'test'],
     load: async () => (await import('./alerts.ts')).alerts,
   },
   explain: {

@@ -3,8 +3,16 @@
  * second how the node stands, from shared memory. On the main thread, only while somebody watches. Made by node.ts.
  */
 import type { Board } from '../engine/broker/node-board.ts'
-import type { LiveAlerts, LiveEvents, LiveHello, LivePipeline, LiveStatus } from '../engine/contract/live.ts'
+import type {
+  LiveAlerts,
+  LiveEvents,
+  LiveHello,
+  LiveIncidents,
+  LivePipeline,
+  LiveStatus,
+} from '../engine/contract/live.ts'
 import type { Queries } from '../engine/contract/queries.ts'
+import type { SilenceRow } from '../engine/contract/silences.ts'
 import type { LiveEvent, LiveSource } from '../engine/http/live-hub.ts'
 import type { Readiness } from '../engine/http/probes.ts'
 import * as catalog from '../engine/metrics/catalog.ts'
@@ -14,6 +22,7 @@ import { LiveFeed } from '../engine/pipeline/live-feed.ts'
 import type { LogReader } from '../engine/store/log-contract.ts'
 import type { StateReader } from '../engine/store/state-contract.ts'
 import { systemClock } from '../engine/util/clock.ts'
+import { IncidentWatch } from './live-incidents.ts'
 import type { Prepared } from './prepare.ts'
 
 const STATUS_EVERY_MS = 1_000
@@ -43,6 +52,9 @@ export class LiveNode implements LiveSource {
   #status: LiveStatus | null = null
   #statusAtMs = 0
   #alerts: LiveAlerts = { total: 0, alerts: [] }
+  #silences: readonly SilenceRow[] = []
+  #incidents: LiveIncidents = { total: 0, isWhole: true, incidents: [] }
+  #incidentWatch: IncidentWatch
   #alertsAtMs = 0
   #version = ''
   #dataDirectory = ''
@@ -56,6 +68,7 @@ export class LiveNode implements LiveSource {
 
   constructor(options: LiveNodeOptions) {
     this.#options = options
+    this.#incidentWatch = new IncidentWatch(options.queries, systemClock)
     const { prepared, board, state, log } = options
     this.#feed = new LiveFeed({
       state,
@@ -77,7 +90,13 @@ export class LiveNode implements LiveSource {
     this.#dataDirectory = dataDirectory
     this.#startedMs = startedMs
     if (!(await this.#feed.open())) return
-    await Promise.all([this.#askStatus(opening), this.#askAlerts(opening)])
+    this.#incidentWatch = new IncidentWatch(queries, systemClock)
+    await Promise.all([
+      this.#askStatus(opening),
+      this.#askAlerts(opening),
+      this.#askSilences(opening),
+      this.#askIncidents(opening),
+    ])
   }
 
   poll(): readonly LiveEvent[] {
@@ -86,6 +105,9 @@ export class LiveNode implements LiveSource {
     const nowMs = systemClock.monotonicMs()
     const due = nowMs - this.#alertsAtMs >= ALERTS_EVERY_MS
     if (transitions.length > 0 || due) this.#later(this.#askAlerts(this.#opening))
+    if (due) this.#later(this.#askSilences(this.#opening))
+    if (transitions.length > 0) this.#incidentWatch.moved()
+    if (this.#incidentWatch.isDue) this.#later(this.#askIncidents(this.#opening))
     if (nowMs - this.#statusAtMs >= STATUS_EVERY_MS) this.#later(this.#askStatus(this.#opening))
     return [
       ...cut(series, SERIES_TOLD_MAX).map((part) => event('series', part)),
@@ -111,6 +133,8 @@ export class LiveNode implements LiveSource {
     yield event('hello', hello)
     if (this.#status !== null) yield event('status', this.#status)
     yield event('alerts', this.#alerts)
+    yield event('silences', this.#silences)
+    yield event('incidents', this.#incidents)
     for (const part of this.#feed.parts()) yield event('series', part)
   }
 
@@ -136,6 +160,22 @@ export class LiveNode implements LiveSource {
     if (JSON.stringify(told) === JSON.stringify(this.#alerts)) return
     this.#alerts = told
     this.#waiting.push(event('alerts', told))
+  }
+
+  async #askSilences(opening: number): Promise<void> {
+    const { queries } = this.#options
+    const silences = await queries.silences({})
+    const told = silences.filter(({ state }) => state !== 'expired')
+    if (opening !== this.#opening || JSON.stringify(told) === JSON.stringify(this.#silences)) return
+    this.#silences = told
+    this.#waiting.push(event('silences', told))
+  }
+
+  async #askIncidents(opening: number): Promise<void> {
+    const told = await this.#incidentWatch.ask()
+    if (opening !== this.#opening || JSON.stringify(told) === JSON.stringify(this.#incidents)) return
+    this.#incidents = told
+    this.#waiting.push(event('incidents', told))
   }
 
   async #askStatus(opening: number): Promise<void> {

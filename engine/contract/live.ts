@@ -7,8 +7,16 @@
 import type { Alert } from './alert.ts'
 import type { Ledger } from './entries.ts'
 import type { PipelinePlan } from './plan.ts'
-import type { DetectorStatus, DiskStatus, PipelineState, ThreadStatus } from './queries.ts'
+import type {
+  CurrentAlert,
+  DetectorStatus,
+  DiskStatus,
+  Incident,
+  PipelineState,
+  ThreadStatus,
+} from './queries.ts'
 import type { Labels } from './samples.ts'
+import type { SilenceRow } from './silences.ts'
 
 export interface LiveEvents {
   hello: LiveHello
@@ -17,6 +25,9 @@ export interface LiveEvents {
   points: readonly LivePoint[]
   transitions: readonly Alert[]
   alerts: LiveAlerts
+  /** Active ones and those to come. */
+  silences: readonly SilenceRow[]
+  incidents: LiveIncidents
   status: LiveStatus
   /** The stream ends: why. Come back later. */
   problem: { readonly code: string; readonly error: string }
@@ -55,7 +66,22 @@ export const LIVE_DIGITS = 7
 /** As they stand: the oldest first, and how many there are in all. Told when they change. */
 export interface LiveAlerts {
   readonly total: number
-  readonly alerts: readonly Alert[]
+  readonly alerts: readonly CurrentAlert[]
+}
+
+/** Of several alerts, of the last hours: open ones first, then those that ended last. Told when they change. */
+export interface LiveIncidents {
+  readonly total: number
+  /** False: there were more transitions than are looked at. */
+  readonly isWhole: boolean
+  readonly incidents: readonly LiveIncident[]
+}
+
+export interface LiveIncident extends Incident {
+  /** Alerts in all; `alerts` has those that began first. */
+  readonly total: number
+  /** Of them, those that still fire. */
+  readonly firing: number
 }
 
 export interface LiveStatus {

@@ -8,9 +8,11 @@ import { Detail } from './detail.ts'
 import { byId, setClass, setText } from './dom.ts'
 import { metricName } from './format.ts'
 import { soon } from './frame.ts'
+import { IncidentsView } from './incidents.ts'
 import { Model } from './model.ts'
 import { Overview } from './overview.ts'
 import { PlanGraphs } from './plan-graph.ts'
+import { SilencesView } from './silences.ts'
 import { type Connection, openStream } from './stream.ts'
 import { openTheme } from './theme.ts'
 
@@ -31,6 +33,9 @@ const alerts = new AlertsView({
   model,
   open: openAlert,
 })
+const incidents = new IncidentsView(openAlert)
+const silences = new SilencesView()
+const nowMs = (): number => model.status?.nowMs ?? Date.now()
 const overview = new Overview(model, {
   tiles: byId('tiles'),
   topics: byId('topics'),
@@ -52,6 +57,8 @@ const drawStatus = (): void => {
   overview.draw()
   plans.draw()
   alerts.tick()
+  incidents.tick(nowMs())
+  silences.tick(nowMs())
   cards.summarize()
   drawDisturb()
 }
@@ -101,6 +108,12 @@ openStream({
       model.setAlerts(standing)
       soon(drawAlerts)
     },
+    silences(rows) {
+      silences.draw(rows, nowMs())
+    },
+    incidents(told) {
+      incidents.draw(told, nowMs())
+    },
     status(status) {
       model.setStatus(status)
       soon(drawStatus)
@@ -121,7 +134,7 @@ function showConnection(state: Connection, reason: string): void {
   setText(lost, `What is below may be old: ${reason}.`)
 }
 
-function openAlert(alert: Alert): void {
+function openAlert(alert: Pick<Alert, 'pipeline' | 'group'>): void {
   const series = model.find(alert.pipeline, alert.group)
   if (series !== null) detail.open(series)
 }
@@ -159,9 +172,8 @@ async function ask(): Promise<void> {
 
 function drawDisturb(): void {
   const { status } = model
-  const nowMs = status?.nowMs ?? Date.now()
   const untilMs = Math.max(status?.disturbedUntilMs ?? 0, disturbedUntilMs)
-  const left = Math.ceil((untilMs - nowMs) / 1_000)
+  const left = Math.ceil((untilMs - nowMs()) / 1_000)
   const isWarm = isDisturbanceSeen()
   setText(disturb, left > 0 ? `Burning CPU, ${left} s` : isWarm ? 'Disturb' : 'Warming up')
   disturb.setAttribute('aria-disabled', String(left > 0 || !isWarm))

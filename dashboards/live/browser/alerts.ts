@@ -1,6 +1,7 @@
 /** What fires and is pending now, with its reason, and what happened lately. Says aloud when something fires or resolves. */
 import type { Alert } from '../../../engine/contract/alert.ts'
 import { make, setText } from './dom.ts'
+import type { Feedback } from './feedback.ts'
 import { clock, count, duration, groupText, number } from './format.ts'
 import type { Model } from './model.ts'
 
@@ -13,6 +14,7 @@ export interface AlertsOptions {
   readonly voice: HTMLElement
   readonly model: Model
   readonly open: (alert: Alert) => void
+  readonly feedback: Feedback
 }
 
 export class AlertsView {
@@ -36,8 +38,11 @@ export class AlertsView {
     const firing = alerts.filter(({ state }) => state === 'firing').length
     setText(summary, total === 0 ? '' : `${count(firing)} firing, ${count(total - firing)} pending`)
     this.#ages.length = 0
+    const focused = document.activeElement
     const kept =
-      document.activeElement instanceof HTMLElement ? document.activeElement.dataset.alert : undefined
+      focused instanceof HTMLElement && (now.contains(focused) || recent.contains(focused))
+        ? focused.dataset.alert
+        : undefined
     now.replaceChildren(
       ...(standing.length === 0
         ? [make('li', 'calm', 'All within their bands.')]
@@ -74,6 +79,7 @@ export class AlertsView {
       this.#opener(alert, 'now'),
       make('p', 'reason', alert.reason),
       make('p', 'quiet', numbersOf(alert)),
+      this.#options.feedback.controls(alert, 'now'),
     )
   }
 
@@ -86,6 +92,7 @@ export class AlertsView {
       make('div', 'alert-head', make('span', `pill ${alert.state}`, alert.state), ...marksOf(alert), time),
       this.#opener(alert, 'then'),
       make('p', 'reason', alert.reason),
+      alert.state === 'resolved' ? this.#options.feedback.controls(alert, 'then') : null,
     )
   }
 

@@ -370,6 +370,29 @@ describe('the command', () => {
     )
   })
 
+  test('no sample of a sorted file is late, however many there are and however far apart', async () => {
+    const far = module(`threshold({ above: 10 }), { name: 'd' }`)
+    const modules = [far, far.replace('.detect', `.detect(silence({ after: '30d' })).detect`)]
+    for (const text of modules) {
+      writeFileSync(join(dir, 'p.ts'), text)
+      // More than one record of the log holds, with pauses that are longer than a source may be idle.
+      const rows = Array.from({ length: 10_000 }, (_, i) => `${1_767_225_600 + 60 * i},${valueAt(i % 300)},a`)
+      writeFileSync(join(dir, 'h.csv'), `time,value,host\n${rows.join('\n')}\n`)
+      const { err, out } = await backtest('--data', 'h.csv', '--json')
+      const told = JSON.parse(out) as {
+        late: number
+        total: { alarms: number }
+        series: { windows: number }[]
+      }
+      expect({ err, late: told.late, alarms: told.total.alarms }).toEqual({
+        err: '',
+        late: 0,
+        alarms: 2 * 33,
+      })
+      expect(Math.max(...told.series.map(({ windows }) => windows))).toBe(10_000)
+    }
+  })
+
   test('silence is told by the time of the data', async () => {
     writeFileSync(join(dir, 'p.ts'), module('', `.detect(silence({ after: '10s' }))`))
     const rows = Array.from({ length: 300 }, (_, s) => s)

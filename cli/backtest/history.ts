@@ -34,10 +34,14 @@ const TICK_ROUNDS_MAX = 10_000_000
 /** Where silence is watched, a record holds no more of log time than this. */
 const RECORD_SPAN_MS = 1_000
 
-/** All groups lie in the one partition, so there is nothing to exchange. */
+/**
+ * All groups lie in the one partition, so there is nothing to exchange. No source is idle, for log time is the newest event
+ * time: a pause brings the watermark nowhere that the next sample would not. The log time of a record is its last sample's,
+ * and after a pause its first ones would be late.
+ */
 function onePartition(plan: PipelinePlan): PipelinePlan {
   const { exchange: _, ...rest } = plan
-  return { ...rest, topic: { ...plan.topic, partitions: 1, partitionBy: null } }
+  return { ...rest, idleMs: Infinity, topic: { ...plan.topic, partitions: 1, partitionBy: null } }
 }
 
 class HistoryChain {

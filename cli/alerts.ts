@@ -1,6 +1,6 @@
 /**
  * `millrace alerts list`: alerts as they stand, or their history. `millrace alerts incidents`: those that belong together.
- * `millrace alerts test`: a marked alert to the sinks of a pipeline, to see that it arrives. It passes through no log and no
+ * `millrace alerts expected`, `missed`, `feedback`, `undo`: what people think of them (feedback.ts). `millrace alerts test`: a marked alert to the sinks of a pipeline, to see that it arrives. It passes through no log and no
  * store, and is known by `"test": true` and its id.
  */
 import { hostname } from 'node:os'
@@ -21,12 +21,14 @@ import {
 import { seriesText } from '../engine/series/series-key.ts'
 import { askFlags, askNodeOrStore } from './ask.ts'
 import { type Colours, colours, wantsColour } from './colour.ts'
+import { feedbackFlags, isFeedback, runFeedback } from './feedback.ts'
 import { loadConfig } from './load-config.ts'
 import { loadPipelines } from './load-pipeline.ts'
 import { type Command, EXIT_FAILED, EXIT_OK, EXIT_USAGE, type Shell, shellOf } from './shell.ts'
+import { timeText } from './time-text.ts'
 
 const STATES: readonly AlertState[] = ['pending', 'firing', 'resolved']
-const ACTIONS = ['list', 'incidents', 'test']
+export const ACTIONS = ['list', 'incidents', 'expected', 'missed', 'feedback', 'undo', 'test']
 /** Alerts of an incident that are shown; `--json` has all. */
 const SHOWN_MAX = 8
 const SINCE_DEFAULT = '-24h'
@@ -39,7 +41,7 @@ export const alerts: Command = {
         type: 'positional',
         required: false,
         description:
-          'list (the default), incidents, or test and the pipelines (.ts .mts .js .mjs) whose sinks to try',
+          'list (the default), incidents; expected ID, missed PIPELINE SERIES, feedback, undo NUMBER; or test and the pipelines (.ts .mts .js .mjs) whose sinks to try',
       },
       pipeline: { type: 'string', valueHint: 'name', description: 'of this pipeline only' },
       state: { type: 'string', valueHint: STATES.join('|'), description: 'list: in this state only' },
@@ -60,6 +62,7 @@ export const alerts: Command = {
         valueHint: 'duration',
         description: `incidents: what begins so long after the others ended still belongs to them (default ${durationText(INCIDENT_GAP_MS)})`,
       },
+      ...feedbackFlags,
       sink: { type: 'string', valueHint: 'name', description: 'test: this sink only' },
       json: { type: 'boolean', description: 'print as JSON' },
       ...askFlags,
@@ -72,6 +75,10 @@ export const alerts: Command = {
   millrace alerts list --state firing --json
   millrace alerts list --history --since -1h --pipeline checkout-latency
   millrace alerts incidents --since -7d --by host   what fired together, by host
+  millrace alerts expected ID --note 'backup runs'  this was no problem: ask for more of this series
+  millrace alerts missed cpu-load 'host=a' --detector mean-ewma --at -1h
+  millrace alerts feedback                          what was said so far
+  millrace alerts undo 3                            as if it had never been said
   millrace alerts test pipeline.ts                  does an alert reach its webhook?
   millrace alerts test pipeline.ts --sink webhook
 
@@ -86,6 +93,7 @@ async function runAlerts(
 ): Promise<number> {
   const [action = 'list', ...files] = words
   if (action === 'test') return runTest(files, args, shell)
+  if (isFeedback(action)) return runFeedback(action, files, args, shell)
   if (action === 'list' && files.length === 0) return runList(args, shell)
   if (action === 'incidents' && files.length === 0) return runIncidents(args, shell)
   const said = action === 'list' || action === 'incidents' ? files[0]! : action
@@ -196,10 +204,6 @@ function incidentText(
   }
   if (parts.length > SHOWN_MAX) lines.push(`  and ${parts.length - SHOWN_MAX} more (--json)`)
   return `${lines.join('\n')}\n`
-}
-
-function timeText(ms: number): string {
-  return `${new Date(ms).toISOString().slice(0, 19).replace('T', ' ')}Z`
 }
 
 /** `firing    2026-01-31 12:00:05Z  host-usage/full  host_cpu_busy_ratio{cpu="0"}: …` */

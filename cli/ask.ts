@@ -6,7 +6,8 @@ import { resolve } from 'node:path'
 import type { ArgsDef } from 'citty'
 import type { NodeConfig } from '../engine/config/config.ts'
 import type { Alert } from '../engine/contract/alert.ts'
-import { MillraceError } from '../engine/contract/errors.ts'
+import { ERROR_CODES, type ErrorCode, type Fault, MillraceError } from '../engine/contract/errors.ts'
+import type { FeedbackQuery, FeedbackStatement } from '../engine/contract/feedback.ts'
 import type {
   AlertHistoryQuery,
   AlertRow,
@@ -34,6 +35,7 @@ export interface Answers {
   alerts(query: AlertsQuery): Promise<readonly Alert[]>
   alertHistory(query: AlertHistoryQuery): Promise<Page<AlertRow>>
   incidents(query: IncidentsQuery): Promise<IncidentsAnswer>
+  feedback(query: FeedbackQuery): Promise<readonly FeedbackStatement[]>
   close(): Promise<void>
 }
 
@@ -117,6 +119,29 @@ async function get(url: string, path: string): Promise<unknown> {
   )
 }
 
+/** What changes something: to the node alone. Its refusal is told as it tells it, with the places of what is wrong. */
+export async function tellNode(url: string, path: string, body: unknown): Promise<unknown> {
+  let response: Response
+  let answer: { readonly error?: string; readonly code?: string; readonly faults?: readonly Fault[] }
+  try {
+    response = await fetch(url + path, {
+      method: 'POST',
+      body: JSON.stringify(body),
+      headers: { 'Content-Type': 'application/json' },
+      signal: AbortSignal.timeout(ANSWER_MS_MAX),
+      redirect: 'error',
+    })
+    answer = (await response.json()) as typeof answer
+  } catch (error) {
+    const { message } = error as Error
+    throw new MillraceError('UNAVAILABLE', `the node at ${url} does not answer: ${message}`, { cause: error })
+  }
+  if (response.ok) return answer
+  const { error = `${url} answers ${response.status}`, code, faults = [] } = answer
+  const known = ERROR_CODES.find((one): one is ErrorCode => one === code) ?? 'UNAVAILABLE'
+  throw new MillraceError(known, error, { faults })
+}
+
 function askNode(url: string, status: NodeStatus): Answers {
   const ask = async (path: string, query: object): Promise<unknown> => {
     const params = new URLSearchParams()
@@ -154,6 +179,7 @@ function askNode(url: string, status: NodeStatus): Answers {
       }
       return (await ask('/api/v1/incidents', asked)) as IncidentsAnswer
     },
+    feedback: (query) => rows<FeedbackStatement>('/api/v1/feedback', query),
     close: async () => {},
   }
 }
@@ -183,6 +209,7 @@ async function openStore(url: string, config: NodeConfig, shell: Shell): Promise
   }
   const { openStateReader } = await import('../engine/store/state-store.ts')
   const { openLogReader } = await import('../engine/store/log-store.ts')
+  const { listFeedback } = await import('../engine/pipeline/feedback-door.ts')
   const { createQueries } = await import('../engine/pipeline/queries.ts')
   const state = openStateReader({ dir })
   const log = openLogReader({ dir })
@@ -200,6 +227,7 @@ async function openStore(url: string, config: NodeConfig, shell: Shell): Promise
     alerts: (query) => queries.alerts(query),
     alertHistory: (query) => queries.alertHistory(query),
     incidents: (query) => queries.incidents(query),
+    feedback: async (query) => listFeedback(log.feedback(), query),
     async close() {
       await state.close()
       await log.close()

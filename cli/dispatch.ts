@@ -53,9 +53,10 @@ const COMMANDS: Readonly<Record<string, Listed>> = {
     load: async () => (await import('./top.ts')).top,
   },
   alerts: {
-    summary: 'alerts and their history; a test of where they go',
-    positionals: '[list | test PIPELINE...]',
-    words: ['list', 'test'],
+    summary: 'alerts, their history, what you think of them; a test of where they go',
+    positionals:
+      '[list | incidents | expected ID | missed PIPELINE SERIES | feedback | undo NUMBER | test PIPELINE...]',
+    words: ['list', 'incidents', 'expected', 'missed', 'feedback', 'undo', 'test'],
     load: async () => (await import('./alerts.ts')).alerts,
   },
   explain: {

@@ -4,9 +4,11 @@
  */
 import { defineCommand } from 'citty'
 import { type Fault, MillraceError } from '../engine/contract/errors.ts'
+import type { FeedbackRow } from '../engine/contract/feedback.ts'
 import type { ExplainQuery, ExplainRow } from '../engine/contract/queries.ts'
-import { type Labels, NAME_LABEL } from '../engine/contract/samples.ts'
 import { explainFrom } from '../engine/pipeline/explain.ts'
+import { FeedbackRows } from '../engine/store/feedback/feedback-rows.ts'
+import { openLogReader } from '../engine/store/log-store.ts'
 import { storeAt } from '../engine/store/place.ts'
 import type { StateReader } from '../engine/store/state-contract.ts'
 import { openStateReader } from '../engine/store/state-store.ts'
@@ -16,6 +18,7 @@ import { someSettingFlags } from './arguments.ts'
 import { seriesText } from './backtest/evaluate.ts'
 import { spanText, timeText } from './backtest/report.ts'
 import { loadConfig } from './load-config.ts'
+import { readSeries } from './read-series.ts'
 import { type Command, EXIT_OK, EXIT_USAGE, type Shell, shellOf } from './shell.ts'
 
 export const explainCommand: Command = {
@@ -53,15 +56,23 @@ async function runExplain(
   }
   const wanted = readSeries(series)
   const config = await loadConfig(args, shell)
-  const state = openStateReader({ dir: storeAt(config.data) })
+  const dir = storeAt(config.data)
+  const state = openStateReader({ dir })
+  const log = openLogReader({ dir })
   let told: readonly ExplainRow[]
   try {
-    told = await explainFrom(state, { ...named(state, of), group: wanted }, async (plan) => {
-      await loadPlugins([plan])
-      return registryOfPlugins
-    })
+    told = await explainFrom(
+      state,
+      new FeedbackRows(log),
+      { ...named(state, of), group: wanted },
+      async (plan) => {
+        await loadPlugins([plan])
+        return registryOfPlugins
+      },
+    )
   } finally {
     await state.close()
+    await log.close()
   }
   if (told.length === 0) {
     throw unclear(
@@ -81,29 +92,6 @@ function named(state: StateReader, of: string): Omit<ExplainQuery, 'group'> {
   if (of === 'detector' && state.pipeline(of) === null) return {}
   const [pipeline, detector] = of.split('/')
   return { pipeline: pipeline!, ...(detector === undefined ? {} : { detector }) }
-}
-
-/** `name{host="a"}`, `{host="a"}` or `host=a,region=b`. */
-export function readSeries(written: string): Labels {
-  const [, name = '', inside = ''] = /^([^{=]*)\{(.*)\}$/.exec(written.trim()) ?? ['', '', written]
-  const labels: Record<string, string> = name === '' ? {} : { [NAME_LABEL]: name }
-  let rest = inside.trim()
-  while (rest !== '') {
-    const [all, label, quoted, plain] =
-      /^([^=,\s]+)\s*=\s*(?:("(?:[^"\\]|\\.)*")|([^,"]*))\s*(?:,\s*|$)/.exec(rest) ?? []
-    if (all === undefined || label === undefined) {
-      throw unclear(
-        'SERIES',
-        written,
-        'is no series',
-        `Write labels such as host=a,region=b or cpu{host="a"}.`,
-      )
-    }
-    labels[label === 'name' ? NAME_LABEL : label] =
-      quoted === undefined ? plain!.trim() : (JSON.parse(quoted) as string)
-    rest = rest.slice(all.length)
-  }
-  return labels
 }
 
 function unclear(place: string, value: unknown, problem: string, remedy: string): MillraceError {
@@ -132,6 +120,17 @@ function text(told: ExplainRow): string {
       'outside of it the score is above 1',
     )
   }
+  if (told.said !== null)
+    add('threshold', `${told.factor} times as learned`, saidText(told.said, told.factor))
   for (const { name, value, meaning } of told.facts) add(name, value, meaning)
   return `${lines.join('\n')}\n`
+}
+
+/** Where the factor comes from. The band is that of the checkpoint; what was said since shows in it after the next. */
+function saidText(row: FeedbackRow, factor: number): string {
+  const { id, says, of, by, note, saidMs, after } = row
+  const what = says === 'undo' ? `undo of ${of}` : says
+  const why = note === null ? '' : `, ${JSON.stringify(note)}`
+  const since = after === factor ? '' : `${after} times since then: `
+  return `${since}statement ${id}, ${what}${by === null ? '' : ` by ${by}`} at ${timeText(saidMs)}${why}`
 }

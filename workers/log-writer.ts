@@ -8,10 +8,12 @@ import { receiveMessageOnPort } from 'node:worker_threads'
 import {
   FRAME_DEFINE,
   FRAME_END,
+  FRAME_FEEDBACK,
   FRAME_ONCE,
   FRAME_PRODUCER,
   FRAME_SAMPLES,
   readDefinitions,
+  readFeedback,
   readOnce,
   readProducer,
 } from '../engine/broker/ingest-frames.ts'
@@ -173,6 +175,9 @@ export class LogWriterThread {
     } else if (kind === FRAME_PRODUCER) {
       const { requestId, name } = readProducer(ring.i32, ring.f64, ring.u8, ring.position)
       appender.grant(requestId, name)
+    } else if (kind === FRAME_FEEDBACK) {
+      const { requestId, request } = readFeedback(ring.i32, ring.f64, ring.u8, ring.position)
+      appender.feedback(requestId, request)
     } else {
       assert(kind === FRAME_END, 'an ingest frame has a known kind', kind)
       appender.end(ring.f64[ring.position >> 3]!, ring.i32[(ring.position + 8) >> 2]!)

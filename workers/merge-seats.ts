@@ -6,6 +6,7 @@
  */
 import type { CommitProducer } from '../engine/broker/commit-producer.ts'
 import type { Board, BoardPipeline } from '../engine/broker/node-board.ts'
+import type { FeedbackSource } from '../engine/contract/feedback.ts'
 import { ownerStream, partialStream } from '../engine/contract/streams.ts'
 import type { WindowMeter } from '../engine/pipeline/fire-window.ts'
 import { Merger } from '../engine/pipeline/merger.ts'
@@ -26,7 +27,8 @@ export interface MergeSeatsOptions {
   readonly board: Board
   readonly state: StateReader
   readonly commits: CommitProducer
-  /** Shared with the shard's chains. */
+  /** Shared with the shard's chains, as the meter is. */
+  readonly feedback?: FeedbackSource
   readonly meter?: WindowMeter
   /** A pipeline's owners have worked for so long. */
   readonly worked?: (row: number, tookMs: number) => void
@@ -248,6 +250,7 @@ function openSeat(options: MergeSeatsOptions, pipeline: BoardPipeline, bucket: n
     registry,
     bucket,
     ...(options.meter === undefined ? {} : { meter: options.meter }),
+    ...(options.feedback === undefined ? {} : { feedback: heardOf(options.feedback, pipeline, state) }),
     sink: commits.entriesOf(pipelineId, stream),
     source: {
       groupKey: (partition, groupId) => {
@@ -285,5 +288,22 @@ function openSeat(options: MergeSeatsOptions, pipeline: BoardPipeline, bucket: n
     slot: slot + stream,
     reportedPosition: -1,
     checkpointedPosition: checkpointed ?? -1,
+  }
+}
+
+/** Without records that became dead letters: no partition tells an owner of them, so that a restore must not either. */
+function heardOf(
+  feedback: FeedbackSource,
+  { plan, pipelineId }: BoardPipeline,
+  state: StateReader,
+): FeedbackSource {
+  const dead = new Set<string>()
+  for (let partition = 0; partition < plan.topic.partitions; partition++) {
+    for (const { baseOffset } of state.deadLetters(pipelineId, partition))
+      dead.add(`${partition}/${baseOffset}`)
+  }
+  if (dead.size === 0) return feedback
+  return {
+    rows: () => feedback.rows().filter(({ partition, offset }) => !dead.has(`${partition}/${offset}`)),
   }
 }

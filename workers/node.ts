@@ -15,13 +15,16 @@ import type { Readiness } from '../engine/http/probes.ts'
 import { createHttpServer, type HttpServer } from '../engine/http/server.ts'
 import * as catalog from '../engine/metrics/catalog.ts'
 import { createExporter } from '../engine/metrics/exporter.ts'
+import { StoredFeedback } from '../engine/pipeline/feedback-door.ts'
 import { createQueries } from '../engine/pipeline/queries.ts'
 import { ScoreFeed } from '../engine/pipeline/score-feed.ts'
+import { FeedbackRows } from '../engine/store/feedback/feedback-rows.ts'
 import type { LogReader } from '../engine/store/log-contract.ts'
 import { openLogReader } from '../engine/store/log-store.ts'
 import type { StateReader } from '../engine/store/state-contract.ts'
 import { openStateReader } from '../engine/store/state-store.ts'
 import { openStore, type Store } from '../engine/store/store.ts'
+import { assert } from '../engine/util/assert.ts'
 import { systemClock } from '../engine/util/clock.ts'
 import { VERSION } from '../engine/util/version.ts'
 import { DiskGuard } from './disk-guard.ts'
@@ -256,6 +259,19 @@ class LocalNode implements RunningNode {
         readiness: () => this.#readiness(),
         canDisturb: this.#options.demo === true,
         disturbedUntilMs: () => this.#disturber.untilMs,
+      }),
+      feedback: new StoredFeedback({
+        state: this.#state,
+        rows: new FeedbackRows(this.#log),
+        say: async (request) => {
+          if (!this.#ready)
+            throw new MillraceError('UNAVAILABLE', `${STOPPING.problem}. ${STOPPING.remedy}`, {
+              retryable: true,
+            })
+          const { feedback } = await this.#threads.input.sayFeedback(request)
+          assert(feedback !== undefined, 'what was said is answered', request.says)
+          return feedback
+        },
       }),
       ...(this.#options.demo === true ? { demo: this.#disturber } : {}),
     })

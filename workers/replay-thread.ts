@@ -9,12 +9,14 @@ import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import type { Alert } from '../engine/contract/alert.ts'
 import { ENTRY_ALERT, ENTRY_LATE, ENTRY_RESULTS, type EntrySink } from '../engine/contract/entries.ts'
+import type { FeedbackSource } from '../engine/contract/feedback.ts'
 import type { PipelinePlan } from '../engine/contract/plan.ts'
 import { ownerStream } from '../engine/contract/streams.ts'
 import { replayPartition } from '../engine/pipeline/replay.ts'
 import { replayOwners } from '../engine/pipeline/replay-owners.ts'
 import type { PartitionRange } from '../engine/pipeline/replay-range.ts'
 import { ResultLines } from '../engine/pipeline/result-lines.ts'
+import { FeedbackRows } from '../engine/store/feedback/feedback-rows.ts'
 import { openLogReader } from '../engine/store/log-store.ts'
 import { assert } from '../engine/util/assert.ts'
 import { recordJson } from '../operators/sinks/record-json.ts'
@@ -85,12 +87,13 @@ export async function runReplay(wiring: ReplayWiring): Promise<void> {
   await loadPlugins(wiring.plans)
   const log = openLogReader({ dir: wiring.dir })
   const board = new ReplayBoard(wiring.board)
+  const feedback = new FeedbackRows(log)
   try {
     for (;;) {
       const job = wiring.jobs[board.takeJob()]
       if (job === undefined || board.isStopped) return
-      if (job.what === 'partition') replayPartitionJob(wiring, job, log, board)
-      else replayOwnersJob(wiring, job, board)
+      if (job.what === 'partition') replayPartitionJob(wiring, job, log, feedback, board)
+      else replayOwnersJob(wiring, job, feedback, board)
     }
   } finally {
     await log.close()
@@ -101,6 +104,7 @@ function replayPartitionJob(
   wiring: ReplayWiring,
   job: PartitionJob,
   log: ReturnType<typeof openLogReader>,
+  feedback: FeedbackSource,
   board: ReplayBoard,
 ): void {
   const { topicId, range, firstRow } = job
@@ -117,6 +121,7 @@ function replayPartitionJob(
       topicId,
       range,
       registry,
+      feedback,
       endLogMs: job.endLogMs,
       pipelines: parts.map(({ plan, sink }, i) => {
         const dead = new Set(job.dead[i])
@@ -140,7 +145,12 @@ function replayPartitionJob(
   }
 }
 
-function replayOwnersJob(wiring: ReplayWiring, job: OwnersJob, board: ReplayBoard): void {
+function replayOwnersJob(
+  wiring: ReplayWiring,
+  job: OwnersJob,
+  feedback: FeedbackSource,
+  board: ReplayBoard,
+): void {
   const plan = wiring.plans[job.plan]!
   const readers: SpillReader[] = []
   // What is late was told by the partitions: an owner's rows name no series.
@@ -153,6 +163,7 @@ function replayOwnersJob(wiring: ReplayWiring, job: OwnersJob, board: ReplayBoar
     replayOwners({
       plan,
       registry,
+      feedback,
       owners: job.buckets.map((bucket, i) => ({ bucket, sink: parts[i]!.sink })),
       sent: {
         next: (partition) => {

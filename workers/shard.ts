@@ -28,6 +28,7 @@ import type { WindowMeter } from '../engine/pipeline/fire-window.ts'
 import type { Doorbell } from '../engine/ring/doorbell.ts'
 import { HeldBell } from '../engine/ring/held-bell.ts'
 import { RingConsumer, RingProducer } from '../engine/ring/spsc-ring.ts'
+import { FeedbackRows } from '../engine/store/feedback/feedback-rows.ts'
 import type { LogReader } from '../engine/store/log-contract.ts'
 import { openLogReader } from '../engine/store/log-store.ts'
 import type { StateReader } from '../engine/store/state-contract.ts'
@@ -87,6 +88,7 @@ export class ShardThread {
   readonly #ring: RingConsumer
   readonly #commits: CommitProducer
   readonly #log: LogReader
+  readonly #feedback: FeedbackRows
   readonly #live: BatchView
   readonly #readBuffer = new ArrayBuffer((BATCH_BYTES_MAX + 7) & ~7)
   readonly #readView = new BatchView(this.#readBuffer)
@@ -131,6 +133,7 @@ export class ShardThread {
     this.#activity.restores(threadId)
     this.#commits = new CommitProducer(ring, (forRoom) => this.#activity.awaitsRoom(forRoom), committerBell)
     this.#log = log
+    this.#feedback = new FeedbackRows(log)
     this.#endsSeen = new Float64Array(this.#board.logEnd.length)
     this.#checkpointEpoch = this.#board.checkpointEpoch
     for (const pipeline of wiring.pipelines) {
@@ -147,6 +150,7 @@ export class ShardThread {
       board: this.#board,
       state,
       commits: this.#commits,
+      feedback: this.#feedback,
       meter: this.#meter,
       worked: (row, tookMs) => this.#account(row, tookMs),
     })
@@ -227,6 +231,7 @@ export class ShardThread {
         ? {}
         : { partialSink: this.#commits.entriesOf(pipelineId, partialStream(plan, partition)) }),
       startOffset: this.#log.startOffset(topic.topicId, partition),
+      feedback: this.#feedback,
       meter: this.#meter,
     })
     const checkpointed = state.restore(pipelineId, partition, (checkpoint, pages) => {

@@ -16,6 +16,7 @@ import { planDifference, planHash } from '../engine/pipeline/plan-difference.ts'
 import type { ReplayPoint } from '../engine/pipeline/replay-range.ts'
 import { type SwitchedPartition, switchPartition } from '../engine/pipeline/switch-partition.ts'
 import { keptDetectors, switchFaults } from '../engine/pipeline/switch-plan.ts'
+import { FeedbackRows } from '../engine/store/feedback/feedback-rows.ts'
 import type { LogReader, LogTopic } from '../engine/store/log-contract.ts'
 import { openLogReader } from '../engine/store/log-store.ts'
 import { keepingHeartbeat } from '../engine/store/owner.ts'
@@ -216,6 +217,7 @@ async function partitionsOf(
   { warmFrom, signal, onProgress }: SwitchOptions,
 ): Promise<Switched['partitions'] | null> {
   const partitions: Switched['partitions'][number][] = []
+  const feedback = new FeedbackRows(log)
   const current = record === null ? [] : state.alerts(record.id).map(({ json }) => JSON.parse(json) as Alert)
   let total = 0
   const breathe = async (samples: number): Promise<boolean> => {
@@ -234,6 +236,7 @@ async function partitionsOf(
       log,
       topicId: topic.id,
       registry,
+      feedback,
       partition,
       before,
       after,

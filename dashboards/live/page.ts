@@ -92,6 +92,12 @@ export const PAGE_HTML = `<!doctype html>
     </div>
     <div id="detail-chart"></div>
     <dl id="detail-numbers" class="facts"></dl>
+    <div id="detail-missed" class="say" role="group" aria-label="An alert is missing" hidden>
+      <label>Window that ended at <input id="detail-missed-at" type="datetime-local" step="1"></label>
+      <button id="detail-missed-say" type="button" class="button small" title="Ask for less before alerting on this series">Should have alerted</button>
+      <button id="detail-missed-undo" type="button" class="button small" hidden>Undo</button>
+      <span id="detail-missed-said" class="quiet" role="status"></span>
+    </div>
     <h3>Alerts of this series</h3>
     <ul id="detail-alerts" class="alerts"></ul>
   </div>

@@ -158,6 +158,10 @@ aside h3 { margin: 1rem 0 .4rem; color: var(--quiet); }
 .parts { display: grid; gap: .3rem; margin: .4rem 0 .2rem; padding-left: .65rem; border-left: 1px solid var(--line); font-size: .84rem; }
 .parts .age + .age { margin-left: 0; }
 .incident.resolved .reason { color: var(--quiet); }
+.say { display: flex; flex-wrap: wrap; align-items: center; gap: .3rem .6rem; margin-top: .3rem; font-size: .84rem; }
+.say[hidden] { display: none; }
+.say input { padding: .2rem .4rem; border: 1px solid var(--line); border-radius: 6px; background: var(--raised); }
+.button.small { min-height: 26px; padding: 0 .55rem; font-size: .8rem; }
 
 .plan { margin-bottom: .75rem; overflow: hidden; border: 1px solid var(--line); border-radius: 10px; background: var(--card); box-shadow: var(--shadow); }
 .plan-head { display: flex; flex-wrap: wrap; align-items: center; gap: .3rem .9rem; padding: .6rem .9rem; border-bottom: 1px solid var(--line); }

@@ -10,7 +10,7 @@
  *   24 f64 producerId       0: none
  *   32 i32 producerEpoch    36 i32 flags (0)
  *   40 f64 baseSequence     -1: none
- *   48 f64 minTimestampMs   control records: RESUMED keeps downFromMs here
+ *   48 f64 minTimestampMs   control records: RESUMED keeps downFromMs here, FEEDBACK the number of its row
  *   56 f64 maxTimestampMs
  *   64 f64 appendedMs       log time, monotone per partition
  *   72 i32 topicId          76 i32 partition

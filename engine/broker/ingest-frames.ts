@@ -13,12 +13,15 @@
  *             24 key: i32[4] hash, i32[2] 0 · sequence: f64 producer id, f64 sequence, i32 producer epoch, i32 0
  *   PRODUCER somebody asks to be a producer
  *              0 f64 requestId  8 i32 name bytes, -1: none  12 i32 0  16 the name, UTF-8
+ *   FEEDBACK somebody says something of alerts
+ *              0 f64 requestId  8 i32 bytes  12 i32 0  16 JSON of a FeedbackRequest
  *   END      a bounded input ended: an END record for every partition of the topic
  *              0 f64 requestId  8 i32 topicId  12 i32 0
  *
  * Frames of one request follow each other without another request between them.
  */
 import type { SampleBuilder } from '../batch/sample-builder.ts'
+import type { FeedbackRequest } from '../contract/feedback.ts'
 import type { KeyHash } from '../contract/idempotency.ts'
 import type { RingProducer } from '../ring/spsc-ring.ts'
 import { assert } from '../util/assert.ts'
@@ -28,12 +31,14 @@ export const FRAME_SAMPLES = 2
 export const FRAME_END = 3
 export const FRAME_ONCE = 4
 export const FRAME_PRODUCER = 5
+export const FRAME_FEEDBACK = 6
 
 export const DEFINE_HEADER_BYTES = 16
 export const SAMPLES_HEADER_BYTES = 24
 export const END_BYTES = 16
 export const ONCE_BYTES = 48
 export const PRODUCER_HEADER_BYTES = 16
+export const FEEDBACK_HEADER_BYTES = 16
 /** What kind of identity an ONCE frame holds. */
 export const ONCE_KEY = 1
 export const ONCE_SEQUENCE = 2
@@ -185,6 +190,32 @@ export function readProducer(
   const name =
     length < 0 ? null : Buffer.from(Uint8Array.prototype.slice.call(u8, from, from + length)).toString()
   return { requestId: f64[position >> 3]!, name }
+}
+
+export function feedbackFrameBytes(json: Uint8Array): number {
+  return FEEDBACK_HEADER_BYTES + json.length
+}
+
+export function pushFeedback(ring: RingProducer, requestId: number, json: Uint8Array): boolean {
+  const at = ring.claim(feedbackFrameBytes(json))
+  if (at < 0) return false
+  ring.f64[at >> 3] = requestId
+  ring.i32[(at + 8) >> 2] = json.length
+  ring.i32[(at + 12) >> 2] = 0
+  ring.u8.set(json, at + FEEDBACK_HEADER_BYTES)
+  ring.commit(FRAME_FEEDBACK)
+  return true
+}
+
+export function readFeedback(
+  i32: Int32Array,
+  f64: Float64Array,
+  u8: Uint8Array,
+  position: number,
+): { readonly requestId: number; readonly request: FeedbackRequest } {
+  const from = position + FEEDBACK_HEADER_BYTES
+  const json = Buffer.from(Uint8Array.prototype.slice.call(u8, from, from + i32[(position + 8) >> 2]!))
+  return { requestId: f64[position >> 3]!, request: JSON.parse(json.toString()) as FeedbackRequest }
 }
 
 export function pushEnd(ring: RingProducer, requestId: number, topicId: number): boolean {

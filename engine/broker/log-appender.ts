@@ -10,8 +10,15 @@
  */
 import { type BatchHeader, sealBatch } from '../batch/batch-encoder.ts'
 import * as layout from '../batch/layout.ts'
+import type { FeedbackOutcome, FeedbackRequest, FeedbackRow } from '../contract/feedback.ts'
 import type { OnceVerdict, ProducerGrant } from '../contract/idempotency.ts'
-import { RECORD_END, RECORD_RESUMED, RECORD_SAMPLES, RECORD_TICK } from '../contract/samples.ts'
+import {
+  RECORD_END,
+  RECORD_FEEDBACK,
+  RECORD_RESUMED,
+  RECORD_SAMPLES,
+  RECORD_TICK,
+} from '../contract/samples.ts'
 import { decodeSeriesKey, partitionOf } from '../series/series-key.ts'
 import { SeriesTable } from '../series/series-table.ts'
 import type { Dedupe } from '../store/dedupe/dedupe.ts'
@@ -19,6 +26,7 @@ import type { LogTransaction, LogWriter } from '../store/log-contract.ts'
 import { assert } from '../util/assert.ts'
 import type { Clock } from '../util/clock.ts'
 import { killPoint } from '../util/kill-point.ts'
+import { FeedbackBook } from './feedback-book.ts'
 import { ONCE_SEQUENCE, type OnceFrame, SAMPLES_HEADER_BYTES } from './ingest-frames.ts'
 import type { BoardTopic } from './node-board.ts'
 import { OnceGate } from './once-gate.ts'
@@ -41,6 +49,8 @@ export interface Acknowledgement {
   readonly once: OnceVerdict | null
   /** Answer to who asked to be a producer; null there: the limit of producers is reached. Absent otherwise. */
   readonly grant?: ProducerGrant | null
+  /** Answer to who said something of alerts. Absent otherwise. */
+  readonly feedback?: FeedbackOutcome
 }
 
 /** An acknowledgement while its request is being staged. */
@@ -202,6 +212,9 @@ export class LogAppender {
   #used: BatchBuffer[] = []
   #sealed: SealedBatch[] = []
   #acks: Acknowledgement[] = []
+  readonly #feedback: FeedbackBook
+  /** Of records that wait for the transaction. */
+  #feedbackRows: FeedbackRow[] = []
   #open: OpenRequest | null = null
   #once: OpenOnce | null = null
   /** The open request has been counted by its topic's stage. */
@@ -221,6 +234,7 @@ export class LogAppender {
     this.#writer = options.writer
     this.#clock = options.clock
     this.#dedupe = options.dedupe ?? null
+    this.#feedback = new FeedbackBook(options.writer.feedback())
     this.#gate = options.dedupe === undefined ? null : new OnceGate(options.dedupe)
     for (const topic of options.topics) {
       this.#stages.set(topic.topicId, new TopicStage(topic, options.writer, options.seriesLimit))
@@ -263,6 +277,27 @@ export class LogAppender {
     const grant = this.#dedupe.producers.grant(name, this.#nowMs)
     const nothing = { samples: 0, refusedSamples: 0, refusedLocalIds: [], once: null }
     this.#acks.push({ requestId, ...nothing, grant })
+  }
+
+  /**
+   * Somebody says something of alerts. What is new gets a record in its partition's log, and a row with the offset of it in
+   * the same transaction; the factor that comes of it is decided here.
+   */
+  feedback(requestId: number, request: FeedbackRequest): void {
+    assert(this.#open === null, 'a request begins when the last one has ended', requestId)
+    this.#begin()
+    const nothing = { samples: 0, refusedSamples: 0, refusedLocalIds: [], once: null }
+    const decided = this.#feedback.decide(request, this.#nowMs)
+    if ('kind' in decided) {
+      this.#acks.push({ requestId, ...nothing, feedback: decided })
+      return
+    }
+    const stage = this.#stageNamed(decided.topic)
+    const { baseOffset, appendedMs } = this.#control(stage, decided.partition, RECORD_FEEDBACK, decided.id)
+    const row = { ...decided, offset: baseOffset, appendedMs }
+    this.#feedback.add(row)
+    this.#feedbackRows.push(row)
+    this.#acks.push({ requestId, ...nothing, feedback: { kind: 'taken', row } })
   }
 
   /** Newest log time that was given to records or requests. */
@@ -375,6 +410,7 @@ export class LogAppender {
     this.#writer.transaction((txn) => {
       for (const stage of this.#stages.values()) putNewSeries(txn, stage)
       for (const batch of batches) txn.putBatch(batch.bytes.subarray(0, batch.length))
+      for (const row of this.#feedbackRows) txn.putFeedback(row)
       this.#dedupe?.flush()
     })
     this.#dedupe?.settle()
@@ -385,6 +421,7 @@ export class LogAppender {
     const acks = this.#acks
     this.#sealed = []
     this.#acks = []
+    this.#feedbackRows = []
     this.pendingSamples = 0
     return { batches, acks }
   }
@@ -456,6 +493,11 @@ export class LogAppender {
     return stage
   }
 
+  #stageNamed(name: string): TopicStage {
+    for (const stage of this.#stages.values()) if (stage.topic.name === name) return stage
+    return assert(false, 'what is said is of a topic of this node', name) as never
+  }
+
   #localIdsOf(source: number, topicId: number): LocalIds {
     const key = source * 65536 + topicId
     let ids = this.#localIds.get(key)
@@ -485,10 +527,11 @@ export class LogAppender {
     this.#push(stage, partition, buffer, RECORD_SAMPLES, count, minMs, maxMs)
   }
 
-  #control(stage: TopicStage, partition: number, kind: number, downFromMs: number): void {
+  /** `says`: what stands in its `minTimestampMs` (batch/layout.ts). */
+  #control(stage: TopicStage, partition: number, kind: number, says: number): BatchHeader {
     // Samples staged before it come before it.
     if (stage.filled[partition]! > 0) this.#seal(stage, partition)
-    this.#push(stage, partition, this.#takeBuffer(), kind, 0, downFromMs, 0)
+    return this.#push(stage, partition, this.#takeBuffer(), kind, 0, says, 0)
   }
 
   #push(
@@ -499,7 +542,7 @@ export class LogAppender {
     count: number,
     minTimestampMs: number,
     maxTimestampMs: number,
-  ): void {
+  ): BatchHeader {
     const appendedMs = Math.max(this.#nowMs, stage.appendedMs[partition]!)
     // Requests share batches; a header names a producer only where the batch can hold nobody else's samples.
     const { producerId, producerEpoch, baseSequence } =
@@ -521,6 +564,7 @@ export class LogAppender {
     stage.nextOffset[partition] = header.baseOffset + layout.offsetsOf(count)
     stage.appendedMs[partition] = appendedMs
     this.#sealed.push({ topic: stage.topic, partition, bytes: buffer.bytes, length, count })
+    return header
   }
 
   #takeBuffer(): BatchBuffer {

@@ -5,17 +5,20 @@
  */
 import type { SampleBuilder } from '../batch/sample-builder.ts'
 import type { MillraceError } from '../contract/errors.ts'
+import type { FeedbackRequest } from '../contract/feedback.ts'
 import type { RingProducer } from '../ring/spsc-ring.ts'
 import { assert } from '../util/assert.ts'
 import { killPoint } from '../util/kill-point.ts'
 import {
   END_BYTES,
   FRAME_SAMPLES_MAX,
+  feedbackFrameBytes,
   ONCE_BYTES,
   type OnceFrame,
   producerFrameBytes,
   pushDefinitions,
   pushEnd,
+  pushFeedback,
   pushOnce,
   pushProducer,
   pushSamples,
@@ -42,11 +45,11 @@ interface Job {
   readonly request: Request
   readonly series: NewSeries | null
   columns: Columns
-  /** Samples, or END_OF_INPUT, or ASK_PRODUCER. */
+  /** Samples, or END_OF_INPUT, ASK_PRODUCER, SAY_FEEDBACK. */
   readonly count: number
   readonly once: OnceFrame | null
-  /** Of a producer that is asked for. */
-  readonly name: Uint8Array | null
+  /** The name of a producer that is asked for; what is said, as JSON. */
+  readonly text: Uint8Array | null
   definedKeys: number
   isOncePushed: boolean
   pushed: number
@@ -54,6 +57,7 @@ interface Job {
 
 const END_OF_INPUT = -1
 const ASK_PRODUCER = -2
+const SAY_FEEDBACK = -3
 const NO_COLUMNS: Columns = {
   seriesIds: new Int32Array(0),
   timestampsMs: new Float64Array(0),
@@ -101,6 +105,11 @@ export class LogInput {
     return this.#submit(-1, null, NO_COLUMNS, ASK_PRODUCER, null, bytes)
   }
 
+  /** Resolves when what was said is durable; its `feedback` tells what came of it. */
+  sayFeedback(request: FeedbackRequest): Promise<Acknowledgement> {
+    return this.#submit(-1, null, NO_COLUMNS, SAY_FEEDBACK, null, Buffer.from(JSON.stringify(request)))
+  }
+
   /** A bounded input of the topic ended; resolves when the END records are durable. */
   end(topicId: number): Promise<Acknowledgement> {
     return this.#submit(topicId, null, NO_COLUMNS, END_OF_INPUT)
@@ -132,7 +141,7 @@ export class LogInput {
     columns: Columns,
     count: number,
     once: OnceFrame | null = null,
-    name: Uint8Array | null = null,
+    text: Uint8Array | null = null,
   ): Promise<Acknowledgement> {
     if (this.#failure !== null) return Promise.reject(this.#failure)
     return new Promise((resolve, reject) => {
@@ -142,7 +151,7 @@ export class LogInput {
       this.#bytesOf.set(request.requestId, bytes)
       this.inFlightBytes += bytes
       const begun = { definedKeys: 0, isOncePushed: false, pushed: 0 }
-      const job: Job = { request, series, columns, count, once, name, ...begun }
+      const job: Job = { request, series, columns, count, once, text, ...begun }
       if (this.#jobs.length === 0 && this.#push(job)) {
         killPoint('request-pushed')
         return
@@ -180,7 +189,8 @@ export class LogInput {
     }
     const { requestId, topicId } = request
     if (count === END_OF_INPUT) return pushEnd(this.#ring, requestId, topicId)
-    if (count === ASK_PRODUCER) return pushProducer(this.#ring, requestId, job.name)
+    if (count === ASK_PRODUCER) return pushProducer(this.#ring, requestId, job.text)
+    if (count === SAY_FEEDBACK) return pushFeedback(this.#ring, requestId, job.text!)
     if (job.once !== null && !job.isOncePushed) {
       if (!pushOnce(this.#ring, requestId, topicId, job.once)) return false
       job.isOncePushed = true
@@ -207,7 +217,8 @@ export class LogInput {
   }
 
   #wantedBytes(job: Job): number {
-    if (job.count === ASK_PRODUCER) return producerFrameBytes(job.name)
+    if (job.count === ASK_PRODUCER) return producerFrameBytes(job.text)
+    if (job.count === SAY_FEEDBACK) return feedbackFrameBytes(job.text!)
     if (job.count < 0) return END_BYTES
     if (job.once !== null && !job.isOncePushed) return ONCE_BYTES
     return samplesFrameBytes(Math.min(FRAME_SAMPLES_MAX, job.count - job.pushed))

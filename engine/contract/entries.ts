@@ -27,7 +27,10 @@
  * ARRIVALS  groups of which one record holds samples, where silence is watched:
  *             0 i32 count   4 i32 0   8 f64 logMs   16 i32[count] group ids
  *
- * The log time of all three is that of the record that caused them, and stands as their event time as well. The cause of
+ * FEEDBACK  somebody said something of a group of the pipeline (contract/feedback.ts):
+ *             0 i32 0   4 i32 0   8 f64 logMs   16 f64 number of the row
+ *
+ * The log time of all four is that of the record that caused them, and stands as their event time as well. The cause of
  * an owner's entry is a log time, not an offset: that of the instant in which the owner made it.
  */
 export const ENTRY_RESULTS = 1
@@ -36,6 +39,7 @@ export const ENTRY_LATE = 3
 export const ENTRY_PARTIAL = 4
 export const ENTRY_MARK = 5
 export const ENTRY_ARRIVALS = 6
+export const ENTRY_FEEDBACK = 7
 
 export const RESULTS_HEADER_BYTES = 24
 export const LATE_HEADER_BYTES = 8
@@ -43,6 +47,7 @@ export const SCORE_COLUMNS = 4
 export const PARTIAL_HEADER_BYTES = 32
 export const MARK_BYTES = 48
 export const ARRIVALS_HEADER_BYTES = 16
+export const FEEDBACK_BYTES = 24
 
 /** A partition without a sample so far, one with a recent sample, one without for the pipeline's idle time. */
 export const PARTITION_UNSEEN = 0

@@ -6,6 +6,7 @@
 import type { Alert, AlertState } from './alert.ts'
 import type { DeadLetter } from './dead-letter.ts'
 import type { Ledger } from './entries.ts'
+import type { FeedbackRow } from './feedback.ts'
 import type { PipelinePlan, Severity } from './plan.ts'
 import type { DetectorHealth, ExplanationFact, LateBody, ResultBody } from './plugins.ts'
 import type { Labels } from './samples.ts'
@@ -65,6 +66,10 @@ export interface ExplainRow {
   readonly upper: number | null
   /** Of a silence detector: log time without a sample that counts as silence; null: it is not known yet. */
   readonly silentAfterMs: number | null
+  /** What people said multiplies the band by it; it is in `lower` and `upper`. */
+  readonly factor: number
+  /** What was said last of this detector and group: its factor holds behind its place in the log, which the checkpoint may not have reached. Null: nothing. */
+  readonly said: FeedbackRow | null
   /** What the detector has learned, in words. */
   readonly facts: readonly ExplanationFact[]
 }

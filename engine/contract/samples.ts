@@ -28,6 +28,8 @@ export const RECORD_TICK = 2
 export const RECORD_RESUMED = 3
 /** A bounded input ended: close the open windows. */
 export const RECORD_END = 4
+/** Somebody said something of alerts: a row of the log's `feedback` (contract/feedback.ts), whose number stands in `minTimestampMs`. */
+export const RECORD_FEEDBACK = 5
 
 /** Labels of a series: the metric name under `__name__`, then its label set. */
 export type Labels = Readonly<Record<string, string>>

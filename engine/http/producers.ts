@@ -6,9 +6,9 @@
 import { type Fault, MillraceError } from '../contract/errors.ts'
 import { PRODUCER_NAME_LENGTH_MAX } from '../contract/idempotency.ts'
 import type { Ingest } from '../contract/ingest.ts'
-import { type Exchange, errorAnswer, errorBody, sendJson, sendUnread } from './exchange.ts'
+import { type Exchange, sendJson } from './exchange.ts'
+import { readSmallBody } from './small-body.ts'
 
-const BODY_BYTES_MAX = 4_096
 const REMEDY = `Send {"name": "…"} with 1 to ${PRODUCER_NAME_LENGTH_MAX} printable ASCII characters, or no body for a producer without a name.`
 
 export async function handleProducers(
@@ -16,31 +16,10 @@ export async function handleProducers(
   exchange: Exchange,
   headers: Readonly<Record<string, string>>,
 ): Promise<void> {
-  const { req, res, expectsContinue } = exchange
-  if (expectsContinue) res.writeContinue()
-  const chunks: Buffer[] = []
-  let bytes = 0
-  try {
-    for await (const chunk of req as AsyncIterable<Buffer>) {
-      bytes += chunk.length
-      if (bytes > BODY_BYTES_MAX) break
-      chunks.push(chunk)
-    }
-  } catch {
-    // The client went away: there is nobody to answer.
-    return
-  }
-  if (bytes > BODY_BYTES_MAX) {
-    const answer = errorAnswer(
-      413,
-      'BODY_TOO_LARGE',
-      `the body is larger than ${BODY_BYTES_MAX} bytes. ${REMEDY}`,
-    )
-    sendUnread(exchange, 413, `${JSON.stringify(errorBody(answer))}\n`, headers)
-    return
-  }
-  const name = readName(Buffer.concat(chunks).toString())
-  sendJson(res, 200, await ingest.openProducer(name), headers)
+  const body = await readSmallBody(exchange, REMEDY, headers)
+  if (body === undefined) return
+  const name = readName(body)
+  sendJson(exchange.res, 200, await ingest.openProducer(name), headers)
 }
 
 function readName(body: string): string | null {

@@ -8,6 +8,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from 'node:net'
 import { knownRemedy } from '../config/did-you-mean.ts'
 import { MillraceError } from '../contract/errors.ts'
+import type { FeedbackDoor } from '../contract/feedback.ts'
 import type { Ingest } from '../contract/ingest.ts'
 import type { Queries } from '../contract/queries.ts'
 import { HTTP_REQUESTS } from '../metrics/catalog.ts'
@@ -27,6 +28,7 @@ import {
   sendJson,
   sendUnread,
 } from './exchange.ts'
+import { handleFeedback } from './feedback.ts'
 import { HostGuard, refuseOtherSites } from './guard.ts'
 import { HTTP_LIMITS, type HttpLimits, TIMEOUT_CHECK_MS } from './limits.ts'
 import { LiveHub, type LiveLimits, type LiveSource } from './live-hub.ts'
@@ -55,6 +57,8 @@ export interface HttpServerOptions {
   readonly liveLimits?: Partial<LiveLimits>
   /** The demo's own: without it there is no such path. */
   readonly demo?: DemoDoor
+  /** What people say of alerts: without it there is no such path. */
+  readonly feedback?: FeedbackDoor
   /** Names, beyond localhost and IP addresses, by which browsers may know this server. */
   readonly hostNames?: readonly string[]
   /** A programmer's error came out of a route, and the client got a 500. By default it is thrown, and ends the process. */
@@ -231,7 +235,12 @@ function routeTable(
       sendJson(res, 200, await askApi(question, queries, query, context.clock), API_HEADERS)
     })
   }
-  const { demo } = options
+  const { demo, feedback } = options
+  if (feedback !== undefined) {
+    add('/api/v1/feedback', [...READ, 'POST'], 'host', (exchange) => {
+      return handleFeedback(feedback, exchange, API_HEADERS, context.clock)
+    })
+  }
   if (demo !== undefined) {
     add('/api/v1/demo/disturb', ['POST'], 'host', (exchange) => handleDisturb(demo, exchange, API_HEADERS))
   }

@@ -96,18 +96,11 @@ export class AlertPolicy {
     return this.#all.minDeviation !== null || this.#overrides.length > 0
   }
 
-  /** The band as wide as this row's has to be, and the score in it. */
-  adjust(row: number, value: number, verdict: Verdict): void {
+  /** The band as wide as this row's has to be, and the score in it. `factor`: what people said makes it wider or narrower still. */
+  adjust(row: number, value: number, verdict: Verdict, factor: number): void {
     const { scale, minDeviation } = this.#rowPolicy(row)
     const { expected } = verdict
-    if (scale !== 1) {
-      verdict.score /= scale
-      if (Number.isFinite(expected)) {
-        verdict.lower = expected + (verdict.lower - expected) * scale
-        verdict.upper = expected + (verdict.upper - expected) * scale
-      }
-      verdict.cleared ||= verdict.score <= 1 && scale > 1
-    }
+    widen(verdict, scale * factor)
     if (minDeviation === null || !Number.isFinite(expected)) return
     const least = Math.max(minDeviation.absolute, minDeviation.relative * Math.abs(expected))
     verdict.lower = Math.min(verdict.lower, expected - least)
@@ -205,6 +198,18 @@ export class AlertPolicy {
     data[at + this.#severityAt] = rank
     return true
   }
+}
+
+/** The band so many times as wide, and the score in it. */
+export function widen(verdict: Verdict, scale: number): void {
+  if (scale === 1) return
+  const { expected } = verdict
+  verdict.score /= scale
+  if (Number.isFinite(expected)) {
+    verdict.lower = expected + (verdict.lower - expected) * scale
+    verdict.upper = expected + (verdict.upper - expected) * scale
+  }
+  verdict.cleared ||= verdict.score <= 1 && scale > 1
 }
 
 /** Bits that are set, of up to 52. */

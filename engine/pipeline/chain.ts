@@ -14,17 +14,22 @@
  * A window fires when the watermark reaches its end: [start, end) then holds all that the disorder promised.
  * `restore` and the remaining records give byte-identical entries after a snapshot between any two records.
  *
+ * A FEEDBACK record changes how wide the bands of a group are, for everything behind it. The factor is no state: it follows
+ * from the log's rows of feedback before the position (feedback-factors.ts).
+ *
  * Where the plan has an exchange, groups are spread over partitions: the chain fires nothing and judges nothing; it sends
  * its slices to the owners of their groups (partials.ts), in entries numbered by themselves. Lateness stays its own.
  */
 import type { BatchView } from '../batch/batch-view.ts'
 import type { Alert } from '../contract/alert.ts'
 import { type EntrySink, emptyLedger, type Ledger } from '../contract/entries.ts'
+import type { FeedbackSource } from '../contract/feedback.ts'
 import type { PipelinePlan } from '../contract/plan.ts'
 import type { Registry } from '../contract/plugins.ts'
 import type { Labels } from '../contract/samples.ts'
 import {
   RECORD_END,
+  RECORD_FEEDBACK,
   RECORD_RESUMED,
   RECORD_SAMPLES,
   RECORD_TICK,
@@ -71,6 +76,8 @@ export interface ChainOptions {
   readonly sink: EntrySink
   /** Where the plan has an exchange: takes what goes to the owners of groups. */
   readonly partialSink?: EntrySink
+  /** What people said of alerts, as the log has it; left out, nobody is heard. */
+  readonly feedback?: FeedbackSource
   /** First offset wanted, where the log does not start at 0. */
   readonly startOffset?: number
   /** When the chain's rows get a kernel. It changes no entry. */
@@ -174,6 +181,7 @@ export class Chain {
       partition,
       router: this.#router,
       writer: this.#writer,
+      feedback: options.feedback,
     })
     // Open slices lie between the start of the oldest open window and the newest event time, which is less than the
     // window's end and the disorder: a sample beyond fires first. Starts lie on the borders of slices.
@@ -202,6 +210,7 @@ export class Chain {
       [REGION_KEY_BYTES, this.#router.keyPages.byteRegion],
       [REGION_KEY_ENDS, this.#router.keyPages.endRegion],
     ])
+    this.#hearAll()
   }
 
   /** Number of the next entry. */
@@ -308,6 +317,7 @@ export class Chain {
     this.#advanceLog(view.appendedMs, view.baseOffset)
     if (view.kind === RECORD_SAMPLES) this.#addSamples(view)
     else if (view.kind === RECORD_END) this.#closeAll(view.baseOffset)
+    else if (view.kind === RECORD_FEEDBACK) this.#hear(view)
     else
       assert(view.kind === RECORD_TICK || view.kind === RECORD_RESUMED, 'a record kind is known', view.kind)
     if (this.#partials !== null) {
@@ -324,7 +334,23 @@ export class Chain {
     const samples = view.kind === RECORD_SAMPLES ? view.count : 0
     this.ledger.in += samples
     this.ledger.dead += samples
+    // A restore would hear of it all the same.
+    if (view.kind === RECORD_FEEDBACK && this.#partials === null) this.#hear(view)
     this.position = view.endOffset
+  }
+
+  /** What lies behind the record is judged by what it says. */
+  #hear(view: BatchView): void {
+    const id = view.minTimestampMs
+    const isOurs = this.#judges.factors?.apply(id) ?? false
+    if (isOurs) this.#partials?.sendFeedback(id, view.baseOffset)
+  }
+
+  /** What was said before the position. */
+  #hearAll(): void {
+    this.#judges.factors?.applyAll(({ partition, offset }) => {
+      return partition === this.#partition && offset < this.position
+    })
   }
 
   /** `cut` and all its pages at once. */
@@ -393,6 +419,7 @@ export class Chain {
     this.#judges.silenceDeadlineMs = state.silenceDeadlineMs ?? Infinity
     if (state.nextStartMs !== null) this.#openFrom(state.nextStartMs)
     if (state.partials !== undefined) this.#partials?.restore(state.partials)
+    this.#hearAll()
   }
 
   #forgive(downFromMs: number, upAtMs: number): void {

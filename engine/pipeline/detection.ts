@@ -16,7 +16,7 @@ import type { Detector, DetectorHealth, Explanation, SilenceDetector, Verdict } 
 import type { Labels } from '../contract/samples.ts'
 import type { Cells } from '../state/cells.ts'
 import { assert } from '../util/assert.ts'
-import { AlertPolicy, SEVERITY_DEFAULT } from './alert-policy.ts'
+import { AlertPolicy, SEVERITY_DEFAULT, widen } from './alert-policy.ts'
 import { DetectorWatch } from './detector-watch.ts'
 
 export interface AlertTransition {
@@ -46,6 +46,8 @@ export interface StageExplanation extends Explanation {
   readonly expected: number
   readonly lower: number
   readonly upper: number
+  /** What people said multiplies the band by it; it is in `lower` and `upper`. */
+  readonly factor: number
   /** Of a silence detector: log time without a sample that counts as silence. */
   readonly silentAfterMs: number | null
 }
@@ -116,6 +118,11 @@ export class DetectionStage {
   readonly #told: Verdict = { ...this.#verdict }
   /** Of `fetch`, whose loads must not be optimised away. */
   fetched = 0
+  /**
+   * By row, what people said multiplies the band by; null: nobody said anything. No state: it follows from the log
+   * (feedback-factors.ts), so that who never uses it has neither cells nor a page in a checkpoint for it.
+   */
+  #factors: Map<number, number> | null = null
   #rows = 0
   /** NaN: not worked out yet, since the cells may have been restored behind the stage's back. */
   #deadlineMs = NaN
@@ -186,10 +193,11 @@ export class DetectionStage {
     this.#mark(at)
     this.#detector.score(data, at, timeMs, value, verdict)
     const policy = this.#policy
-    const told = policy?.adjusts === true ? this.#adjusted(policy, row, value) : verdict
+    const factor = this.#factors === null ? 1 : this.factorOf(row)
+    const told = policy?.adjusts === true || factor !== 1 ? this.#adjusted(row, value, factor) : verdict
     if (!Number.isNaN(verdict.score)) {
       const alertAt = at + this.#width
-      if (policy === null) this.#step(row, alertAt, timeMs, value)
+      if (policy === null) this.#step(row, alertAt, timeMs, value, told)
       else this.#stepBy(policy, row, alertAt, timeMs, value, told)
     }
     this.#detector.learn(data, at, timeMs, value, verdict)
@@ -220,10 +228,32 @@ export class DetectionStage {
     }
   }
 
-  #adjusted(policy: AlertPolicy, row: number, value: number): Verdict {
+  #adjusted(row: number, value: number, factor: number): Verdict {
     const told = Object.assign(this.#told, this.#verdict)
-    policy.adjust(row, value, told)
+    this.#adjust(row, value, told, factor)
     return told
+  }
+
+  #adjust(row: number, value: number, verdict: Verdict, factor: number): void {
+    // Of a detector that was switched to a fixed bound there is no band left to widen.
+    const isFixed =
+      Number.isNaN(verdict.expected) && (Number.isFinite(verdict.lower) || Number.isFinite(verdict.upper))
+    const said = isFixed ? 1 : factor
+    if (this.#policy === null) widen(verdict, said)
+    else this.#policy.adjust(row, value, verdict, said)
+  }
+
+  /** From the next value on the band of a row is so many times as wide; what the detector learns does not change. */
+  setFactor(row: number, factor: number): void {
+    assert(this.#silence === null && row < this.#rows, 'a row with a band', this.#subject, row)
+    this.#factors ??= new Map()
+    if (factor === 1) this.#factors.delete(row)
+    else this.#factors.set(row, factor)
+    if (this.#factors.size === 0) this.#factors = null
+  }
+
+  factorOf(row: number): number {
+    return this.#factors?.get(row) ?? 1
   }
 
   /** How the detector does for a row, as of an event time (log time for silence). Changes nothing; O(1). */
@@ -242,6 +272,7 @@ export class DetectionStage {
       // The band of most detectors does not depend on the value; of those where it does, it is that of the expected one.
       this.#detector.score(data, at, timeMs, 0, verdict)
       if (!Number.isNaN(verdict.expected)) this.#detector.score(data, at, timeMs, verdict.expected, verdict)
+      this.#adjust(row, verdict.expected, verdict, this.factorOf(row))
     }
     return {
       health: this.health(row, timeMs),
@@ -250,15 +281,15 @@ export class DetectionStage {
       expected: verdict.expected,
       lower: verdict.lower,
       upper: verdict.upper,
+      factor: this.factorOf(row),
       silentAfterMs: this.#silence === null ? null : this.#silence.silentAfterMs(data, at),
       facts: this.#detector.explain?.(data, at).facts ?? [],
     }
   }
 
   /** Moves the alert of a row on, given a score. */
-  #step(row: number, alertAt: number, timeMs: number, value: number): void {
+  #step(row: number, alertAt: number, timeMs: number, value: number, verdict: Verdict): void {
     const { data } = this.#cells
-    const verdict = this.#verdict
     const state = data[alertAt + STATE]!
     const anomalous = verdict.score > 1
     if (state === OK) {

@@ -7,11 +7,13 @@ import {
   ARRIVALS_HEADER_BYTES,
   ENTRY_ALERT,
   ENTRY_ARRIVALS,
+  ENTRY_FEEDBACK,
   ENTRY_LATE,
   ENTRY_MARK,
   ENTRY_PARTIAL,
   ENTRY_RESULTS,
   type EntrySink,
+  FEEDBACK_BYTES,
   LATE_HEADER_BYTES,
   MARK_BYTES,
   PARTIAL_HEADER_BYTES,
@@ -172,6 +174,16 @@ export class EntryWriter {
       this.#i32.set(groupIds.subarray(from, from + ids), ARRIVALS_HEADER_BYTES / GROUP_ID_BYTES)
       this.#put(ENTRY_ARRIVALS, causeOffset, logMs, length)
     }
+  }
+
+  /** `id`: of the row of feedback. */
+  feedback(id: number, logMs: number, causeOffset: number): void {
+    this.#ensure(FEEDBACK_BYTES)
+    this.#i32[0] = 0
+    this.#i32[1] = 0
+    this.#f64[1] = logMs
+    this.#f64[2] = id
+    this.#put(ENTRY_FEEDBACK, causeOffset, logMs, FEEDBACK_BYTES)
   }
 
   #put(kind: number, causeOffset: number, eventTimeMs: number, length: number): void {

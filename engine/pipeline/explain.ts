@@ -5,25 +5,28 @@
  */
 import { knownRemedy } from '../config/did-you-mean.ts'
 import { MillraceError } from '../contract/errors.ts'
+import type { FeedbackSource } from '../contract/feedback.ts'
 import type { PipelinePlan } from '../contract/plan.ts'
 import type { Registry } from '../contract/plugins.ts'
 import { EXPLAINED_GROUPS_MAX, type ExplainQuery, type ExplainRow } from '../contract/queries.ts'
 import type { StateReader } from '../store/state-contract.ts'
 import { assert } from '../util/assert.ts'
+import { lastWord } from './feedback-door.ts'
 import type { Explained } from './judges.ts'
 import { hasLabels, streamsOf, wantedLabels } from './queries.ts'
 import { stateOf } from './verify-pipeline.ts'
 
-/** `registryFor`: with the detectors that a plan's own module defines. */
+/** `feedback`: what people said of alerts. `registryFor`: with the detectors that a plan's own module defines. */
 export async function explainFrom(
   state: StateReader,
+  feedback: FeedbackSource,
   query: ExplainQuery,
   registryFor: (plan: PipelinePlan) => Promise<Registry>,
 ): Promise<readonly ExplainRow[]> {
   const rows: ExplainRow[] = []
   for (const { id, plan } of asked(state, query)) {
     const registry = await registryFor(plan)
-    rows.push(...explainPipeline(state, registry, id, plan, query))
+    rows.push(...explainPipeline({ state, feedback, registry }, id, plan, query))
   }
   return rows
 }
@@ -50,10 +53,15 @@ function asked(
   return [found]
 }
 
+interface Sources {
+  readonly state: StateReader
+  readonly feedback: FeedbackSource
+  readonly registry: Registry
+}
+
 /** Each stream's state as of its last checkpoint. */
 function explainPipeline(
-  state: StateReader,
-  registry: Registry,
+  { state, feedback, registry }: Sources,
   id: number,
   plan: PipelinePlan,
   { detector, group }: ExplainQuery,
@@ -63,7 +71,7 @@ function explainPipeline(
   let left = EXPLAINED_GROUPS_MAX
   for (const stream of streamsOf(plan, 'alerts', group)) {
     const found = state.restore(id, stream, (checkpoint, pages) => {
-      const seat = stateOf(plan, registry, stream)
+      const seat = stateOf(plan, registry, stream, feedback)
       assert(seat !== null, 'a stream of results has state', plan.name, stream)
       seat.restore(checkpoint.meta, pages, (groupId) => {
         const key = state.groupKey(id, stream, groupId)
@@ -72,7 +80,7 @@ function explainPipeline(
       })
       const asOfMs = finiteOrNull(seat.watermarkMs)
       const explained = seat.explain((labels) => hasLabels(labels, wanted), left)
-      return explained.map((one) => rowOf(plan.name, asOfMs, one))
+      return explained.map((one) => rowOf(plan.name, asOfMs, one, feedback))
     })
     if (found === null) continue
     // Every group has a row of each detector.
@@ -83,7 +91,12 @@ function explainPipeline(
   return detector === undefined ? rows : rows.filter((row) => row.detector === detector)
 }
 
-function rowOf(pipeline: string, asOfMs: number | null, one: Explained): ExplainRow {
+function rowOf(
+  pipeline: string,
+  asOfMs: number | null,
+  one: Explained,
+  feedback: FeedbackSource,
+): ExplainRow {
   const { expected, lower, upper, silentAfterMs, ...rest } = one
   return {
     pipeline,
@@ -93,6 +106,7 @@ function rowOf(pipeline: string, asOfMs: number | null, one: Explained): Explain
     lower: finiteOrNull(lower),
     upper: finiteOrNull(upper),
     silentAfterMs: silentAfterMs === null ? null : finiteOrNull(silentAfterMs),
+    said: lastWord(feedback.rows(), { pipeline, detector: one.detector, group: one.group }),
   }
 }
 

@@ -72,7 +72,7 @@ export class Inlet {
   }
 }
 
-/** Of all three kinds of entry it is the time, too: that needs no look at the bytes. */
+/** Of all kinds of entry it is the time, too: that needs no look at the bytes. */
 export function logMsOf({ eventTimeMs }: Entry): number {
   return eventTimeMs
 }

@@ -4,6 +4,7 @@
  */
 import type { Alert } from '../contract/alert.ts'
 import { SCORE_COLUMNS } from '../contract/entries.ts'
+import type { FeedbackSource } from '../contract/feedback.ts'
 import type { DetectorPlan, PipelinePlan } from '../contract/plan.ts'
 import type {
   Detector,
@@ -17,6 +18,7 @@ import { Cells } from '../state/cells.ts'
 import { assert } from '../util/assert.ts'
 import { type AlertTransition, DetectionStage, putVerdict, type StageExplanation } from './detection.ts'
 import type { EntryWriter, ResultTable } from './entry-writer.ts'
+import { type AdjustedStages, FeedbackFactors } from './feedback-factors.ts'
 import { HealthScan } from './health-scan.ts'
 import { PeerValues, peersOf } from './peers.ts'
 import type { Router } from './routing.ts'
@@ -61,6 +63,8 @@ export interface JudgesOptions {
   readonly partition: number
   readonly router: Router
   readonly writer: EntryWriter
+  /** What people said of alerts; left out: nothing. */
+  readonly feedback?: FeedbackSource | undefined
 }
 
 export class Judges {
@@ -78,6 +82,8 @@ export class Judges {
   silenceDeadlineMs = Infinity
   /** Of all detectors, in plan order. */
   readonly healthScan: HealthScan
+  /** Null: nobody is heard. */
+  readonly factors: FeedbackFactors | null
   #rows = 0
   #healthEventMs = -Infinity
   #healthLogMs = -Infinity
@@ -128,6 +134,8 @@ export class Judges {
       judges.push({ plan: detectorPlan, stage, cells, column, vector, peers, queue })
       regions.push(cells)
     }
+    const { feedback } = options
+    this.factors = feedback === undefined ? null : new FeedbackFactors(plan, feedback, this.#adjustedStages())
     this.regions = regions
     this.healthScan = new HealthScan(
       stages.map((stage, i) => {
@@ -137,6 +145,23 @@ export class Judges {
         }
       }),
     )
+  }
+
+  #adjustedStages(): AdjustedStages {
+    const stages = new Map(this.#values.map(({ plan, stage }) => [plan.name, stage]))
+    const judges = this
+    return {
+      get rows() {
+        return judges.#rows
+      },
+      rowOf: (key) => {
+        const row = this.#router.findRow(key)
+        return row < this.#rows ? row : -1
+      },
+      keyOf: (row) => this.#router.keyOfRow(row),
+      // A detector that the pipeline has no longer.
+      setFactor: (detector, row, factor) => stages.get(detector)?.setFactor(row, factor),
+    }
   }
 
   /** What each detector decided for the groups that are wanted, in plan order, silences last, at most so many groups. O(groups). */
@@ -215,6 +240,7 @@ export class Judges {
     this.#rows = Math.max(this.#rows, rows)
     for (const { stage } of this.#values) stage.ensureRows(rows)
     for (const { stage } of this.#silences) stage.ensureRows(rows)
+    this.factors?.settle()
   }
 
   /**

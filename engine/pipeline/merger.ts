@@ -16,10 +16,13 @@
  *    order of partition, then of number: not in order of arrival, so that log time does not show in the last digits.
  * 3. A part whose windows have all fired (of a partition that was idle, and came back with old samples) is late: its
  *    samples are counted, and taken off what the partition had counted as windowed.
+ * 4. What somebody said of a group holds from the end of the instant on in which its record was written. So what was said
+ *    up to an owner's newest instant is what it has heard, and that is asked for again after a restore.
  */
 import {
   ARRIVALS_HEADER_BYTES,
   ENTRY_ARRIVALS,
+  ENTRY_FEEDBACK,
   ENTRY_MARK,
   ENTRY_PARTIAL,
   type EntrySink,
@@ -29,6 +32,7 @@ import {
   PARTITION_ACTIVE,
   PARTITION_UNSEEN,
 } from '../contract/entries.ts'
+import type { FeedbackSource } from '../contract/feedback.ts'
 import type { PipelinePlan } from '../contract/plan.ts'
 import type { Registry } from '../contract/plugins.ts'
 import type { Labels } from '../contract/samples.ts'
@@ -97,6 +101,8 @@ export interface MergerOptions {
   readonly partsBytesMax?: number
   /** As of a chain. */
   readonly meter?: WindowMeter
+  /** What people said of alerts, as the log has it; left out, nobody is heard. */
+  readonly feedback?: FeedbackSource
 }
 
 interface MergerMeta {
@@ -142,6 +148,8 @@ export class Merger {
   #watermarkMs = -Infinity
   /** The newest instant. */
   #logMs = -Infinity
+  /** Rows of feedback that this instant tells of. */
+  readonly #said: number[] = []
   /** Instant of the pipeline's first sample, in any partition. */
   #firstMs = -Infinity
 
@@ -163,7 +171,9 @@ export class Merger {
       announce: (groupId, key) => sink.group(groupId, key),
     })
     const partition = ownerStream(plan, bucket)
-    this.#judges = new Judges({ plan, registry, partition, router: this.#router, writer: this.#writer })
+    const { feedback } = options
+    const judged = { plan, registry, partition, router: this.#router, writer: this.#writer, feedback }
+    this.#judges = new Judges(judged)
     // Merged are slices of the window that fires and of those that overlap it.
     const slots = plan.window.sizeMs / plan.window.sliceMs + 1
     this.#slices = new Slices(slots, this.#layout.stride)
@@ -353,6 +363,7 @@ export class Merger {
     this.#judges.ensureRows(state.slices.rows)
     this.#judges.silenceDeadlineMs = state.silenceDeadlineMs ?? Infinity
     this.#restoreParts(state.parts)
+    this.#hear(this.#logMs)
   }
 
   #storeParts(): number {
@@ -399,8 +410,11 @@ export class Merger {
 
   #take(instantMs: number): void {
     assert(instantMs > this.#logMs, 'instants follow each other', instantMs, this.#logMs)
+    // Said before this owner's log begins: no record of it will come.
+    if (this.#logMs === -Infinity) this.#hear(instantMs - 1)
     this.#forgive(instantMs)
     this.#logMs = instantMs
+    this.#said.length = 0
     this.#judges.scan(instantMs)
     this.#judges.flush(instantMs)
     this.#inlets.forEach((inlet, partition) => {
@@ -414,6 +428,11 @@ export class Merger {
     this.#fireDue()
     // Nothing is due any more at this log time: this brings the deadline up to date with the arrivals.
     this.#judges.scan(instantMs)
+    for (const id of this.#said.sort((a, b) => a - b)) this.#judges.factors?.apply(id)
+  }
+
+  #hear(untilMs: number): void {
+    this.#judges.factors?.applyAll(({ appendedMs }) => appendedMs <= untilMs)
   }
 
   /** The node was down: every partition with records says so, the first of them counts. */
@@ -437,6 +456,7 @@ export class Merger {
     const view = viewOf(bytes)
     if (kind === ENTRY_MARK) this.#applyMark(inlet, view)
     else if (kind === ENTRY_ARRIVALS) this.#applyArrivals(partition, view)
+    else if (kind === ENTRY_FEEDBACK) this.#said.push(view.getFloat64(16, true))
     else {
       assert(kind === ENTRY_PARTIAL, 'an entry to an owner has a known kind', partition, seq, kind)
       const samples = this.#ownSamples(partition, view)

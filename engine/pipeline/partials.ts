@@ -90,6 +90,11 @@ export class Partials {
     this.#passed = true
   }
 
+  /** Somebody said something of a group of this pipeline: its owner is to hear of it. */
+  sendFeedback(id: number, causeOffset: number): void {
+    this.#writer.feedback(id, this.#clock.logMs, causeOffset)
+  }
+
   /** The record is through. `downFromMs`: of a RESUMED record, else NaN. */
   endRecord(recordKind: number, causeOffset: number, downFromMs: number): void {
     const { logMs } = this.#clock

@@ -5,6 +5,7 @@
  * (PENDING_BYTES_MAX a partition, PARTS_BYTES_MAX an owner); beyond it they read the source again.
  */
 import type { EntrySink, Ledger } from '../contract/entries.ts'
+import type { FeedbackSource } from '../contract/feedback.ts'
 import type { PipelinePlan } from '../contract/plan.ts'
 import type { Registry } from '../contract/plugins.ts'
 import type { Entry } from '../store/state-contract.ts'
@@ -28,14 +29,17 @@ export interface OwnersReplay {
   readonly sent: SentPartials
   /** Called after every turn, with the owners' ledgers in their order; false: stop here. */
   readonly goesOn: (ledgers: readonly Ledger[]) => boolean
+  readonly feedback?: FeedbackSource
   readonly memory?: Pick<MergerOptions, 'pendingBytesMax' | 'partsBytesMax'>
 }
 
 /** True: all that was sent is merged as far as it can be; false: it was stopped. */
 export function replayOwners(replay: OwnersReplay): boolean {
   const { plan, registry, owners, sent, goesOn } = replay
+  const said = replay.feedback === undefined ? {} : { feedback: replay.feedback }
   const mergers = owners.map(
-    ({ bucket, sink }) => new Merger({ plan, registry, bucket, sink, source: sent, ...replay.memory }),
+    ({ bucket, sink }) =>
+      new Merger({ plan, registry, bucket, sink, source: sent, ...said, ...replay.memory }),
   )
   const ledgers = mergers.map(({ ledger }) => ledger)
   const open = new Set(Array.from({ length: plan.topic.partitions }, (_, partition) => partition))

@@ -12,6 +12,7 @@ import { BatchView } from '../batch/batch-view.ts'
 import { BATCH_BYTES_MAX, batchBytes } from '../batch/layout.ts'
 import type { EntrySink, Ledger } from '../contract/entries.ts'
 import { MillraceError } from '../contract/errors.ts'
+import type { FeedbackSource } from '../contract/feedback.ts'
 import type { PipelinePlan } from '../contract/plan.ts'
 import type { Registry } from '../contract/plugins.ts'
 import { RECORD_TICK } from '../contract/samples.ts'
@@ -44,6 +45,8 @@ export interface PartitionReplay {
    * log left behind.
    */
   readonly endLogMs?: number
+  /** What people said of alerts, as the log has it: replayed with the records. */
+  readonly feedback?: FeedbackSource
   /** Called every MiB or so of the log with the next offset; false: stop here. */
   readonly goesOn: (offset: number, ledgers: readonly Ledger[]) => boolean
 }
@@ -64,6 +67,7 @@ export function replayPartition(replay: PartitionReplay): boolean {
     assert(key !== null, 'a series is stored before its samples', topicId, seriesId)
     return key
   }
+  const said = replay.feedback === undefined ? {} : { feedback: replay.feedback }
   let seats: readonly Seat[] | null = null
   let ledgers: readonly Ledger[] = []
   const seat = (startOffset: number): readonly Seat[] =>
@@ -72,7 +76,7 @@ export function replayPartition(replay: PartitionReplay): boolean {
       const sinks = partialSink === undefined ? { sink } : { sink, partialSink }
       const chain =
         pipeline.chain?.(startOffset) ??
-        new Chain({ plan, registry, partition, keyOf, startOffset, ...sinks })
+        new Chain({ plan, registry, partition, keyOf, startOffset, ...sinks, ...said })
       return { pipeline, chain }
     })
   const take = (): void => {

@@ -141,6 +141,11 @@ export class Router {
     }
   }
 
+  /** The row of a group that was seen; -1: it was not. */
+  findRow(key: Uint8Array): number {
+    return this.#keys.find(key)
+  }
+
   /** The row of a group, new if need be. The key's bytes are copied. */
   rowOf(key: Uint8Array): number {
     const before = this.rows

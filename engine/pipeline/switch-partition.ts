@@ -9,6 +9,7 @@
  */
 import type { Alert } from '../contract/alert.ts'
 import { ENTRY_ALERT, ENTRY_RESULTS, type EntrySink, type Ledger } from '../contract/entries.ts'
+import type { FeedbackSource } from '../contract/feedback.ts'
 import type { PipelinePlan } from '../contract/plan.ts'
 import type { Registry } from '../contract/plugins.ts'
 import type { LogReader } from '../store/log-contract.ts'
@@ -24,6 +25,8 @@ export interface PartitionSwitch {
   readonly log: Pick<LogReader, 'scan' | 'seriesKey'>
   readonly topicId: number
   readonly registry: Registry
+  /** What people said of alerts: of a detector that keeps its name it holds on. */
+  readonly feedback: FeedbackSource
   readonly partition: number
   /** Null: the pipeline is new, and begins at `cut` with windows that history has begun. */
   readonly before: PipelinePlan | null
@@ -149,7 +152,7 @@ function* pagesUnder(
 }
 
 function chainOf(
-  { after, registry, partition, log, topicId }: PartitionSwitch,
+  { after, registry, partition, log, topicId, feedback }: PartitionSwitch,
   sink: EntrySink,
   startOffset: number,
 ): Chain {
@@ -158,7 +161,7 @@ function chainOf(
     assert(key !== null, 'a series is stored before its samples', topicId, seriesId)
     return key
   }
-  return new Chain({ plan: after, registry, partition, keyOf, sink, startOffset })
+  return new Chain({ plan: after, registry, partition, keyOf, sink, startOffset, feedback })
 }
 
 /** A chain that has taken [from, cut), in pieces. Null: it was given up. */

@@ -3,6 +3,7 @@
  * answers by doing what a reader of results and a start of the node do.
  */
 import { ENTRY_RESULTS, type EntrySink, RESULTS_HEADER_BYTES } from '../contract/entries.ts'
+import type { FeedbackSource } from '../contract/feedback.ts'
 import type { PipelinePlan } from '../contract/plan.ts'
 import type { Registry } from '../contract/plugins.ts'
 import { ownerStream, partialStream } from '../contract/streams.ts'
@@ -92,9 +93,16 @@ class StoredPipeline implements PipelineVerifier {
 }
 
 /** What a start of the node restores, empty; null: a stream without state. It emits nothing. */
-export function stateOf(plan: PipelinePlan, registry: Registry, stream: number): Chain | Merger | null {
+export function stateOf(
+  plan: PipelinePlan,
+  registry: Registry,
+  stream: number,
+  feedback?: FeedbackSource,
+): Chain | Merger | null {
   const bucket = bucketOf(plan, stream)
-  if (bucket !== null) return new Merger({ plan, registry, bucket, sink: NO_SINK, source: NO_SOURCE })
+  const said = feedback === undefined ? {} : { feedback }
+  if (bucket !== null)
+    return new Merger({ plan, registry, bucket, sink: NO_SINK, source: NO_SOURCE, ...said })
   if (stream >= plan.topic.partitions) return null
   return new Chain({
     plan,
@@ -102,6 +110,7 @@ export function stateOf(plan: PipelinePlan, registry: Registry, stream: number):
     partition: stream,
     keyOf: () => new Uint8Array(0),
     sink: NO_SINK,
+    ...said,
     ...(plan.exchange === undefined ? {} : { partialSink: NO_SINK }),
   })
 }

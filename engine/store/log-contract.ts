@@ -3,6 +3,7 @@
  * thread. Everything is synchronous; a transaction is on the disk (fdatasync) when `transaction` returns.
  * Built in log-writer.ts and log-reader.ts; log-store.ts is the door.
  */
+import type { FeedbackRow } from '../contract/feedback.ts'
 import type { TopicSpec } from '../contract/plan.ts'
 import type { Dedupe, DedupeOptions } from './dedupe/dedupe.ts'
 
@@ -32,6 +33,8 @@ export interface LogTransaction {
    * Returns the partition's new end offset.
    */
   putBatch(bytes: Uint8Array): number
+  /** The row that a FEEDBACK record of this transaction refers to. */
+  putFeedback(row: FeedbackRow): void
   /** Deletes a partition's OLDEST batch, which must start at `baseOffset` and must not be its newest. Returns bytes freed. */
   deleteBatch(topicId: number, partition: number, baseOffset: number): number
 }
@@ -86,6 +89,8 @@ export interface LogWriter {
   retain(request: RetentionRequest): RetentionReport
   /** Canonical keys of the topic's series by id; for building the writer's own tables at start. */
   seriesOf(topicId: number): readonly Uint8Array[]
+  /** All rows of feedback, by number. */
+  feedback(): readonly FeedbackRow[]
   /**
    * Keys and producers that the log remembers; once, by the thread that appends. It reads all of them (about a second
    * for ten million keys); what it is told later must be flushed inside `transaction`.
@@ -130,5 +135,7 @@ export interface LogReader {
   /** First offset whose batch was appended at or after `logTimeMs`; the end offset if there is none. O(log n). */
   offsetAtTime(topicId: number, partition: number, logTimeMs: number): number
   bytesOf(topicId: number): number
+  /** Rows of feedback by number, from `fromId` on (default 1). */
+  feedback(fromId?: number): readonly FeedbackRow[]
   close(): Promise<void>
 }

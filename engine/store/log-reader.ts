@@ -5,6 +5,7 @@
 import { batchFault } from '../batch/batch-encoder.ts'
 import * as layout from '../batch/layout.ts'
 import { MillraceError } from '../contract/errors.ts'
+import type { FeedbackRow } from '../contract/feedback.ts'
 import { assert } from '../util/assert.ts'
 import type { LogReader, LogTopic, PartitionTail } from './log-contract.ts'
 import {
@@ -63,6 +64,10 @@ export class LmdbLogReader implements LogReader {
     let bytes = 0
     for (let at = TAIL_BYTES; at < tails.length; at += TAIL_STRIDE) bytes += tails[at]!
     return bytes
+  }
+
+  feedback(fromId = 1): readonly FeedbackRow[] {
+    return this.#tables.env.read(() => this.#tables.readFeedback(fromId))
   }
 
   read(topicId: number, partition: number, offset: number, into: ArrayBuffer): number {

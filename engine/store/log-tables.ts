@@ -5,12 +5,14 @@
  *   series    u16 topic, u32 series                 canonical key
  *   tails     u16 topic                             f64[4] a partition: start, end, appendedMs, bytes
  *   batches   u16 topic, u16 partition, u64 offset  a record batch (batch/layout.ts; it has a CRC of its own)
+ *   feedback  u32 number                            JSON of a FeedbackRow; kept when retention deletes its record
  *
  * `tails` repeats what the batches say, so that ends, log time and bytes cost one small read instead of a batch, and so
  * that opening can compare the two: a batch that is missing shows.
  */
 import type { BatchFault } from '../batch/batch-encoder.ts'
 import { MillraceError } from '../contract/errors.ts'
+import type { FeedbackRow } from '../contract/feedback.ts'
 import type { TopicSpec } from '../contract/plan.ts'
 import { assert } from '../util/assert.ts'
 import { DAMAGE_REMEDY, type StoreEnv, type Table } from './env.ts'
@@ -36,6 +38,7 @@ export class LogTables {
   readonly series: Table
   readonly tails: Table
   readonly batches: Table
+  readonly feedback: Table
   readonly #key = new KeyBuffer()
 
   constructor(env: StoreEnv) {
@@ -45,6 +48,7 @@ export class LogTables {
     this.tails = env.table('tails')
     // A batch says in its header where it belongs.
     this.batches = env.table('batches', { isBound: false })
+    this.feedback = env.table('feedback')
   }
 
   topicKey(topicId: number): Uint8Array {
@@ -57,6 +61,10 @@ export class LogTables {
 
   batchKey(topicId: number, partition: number, offset: number): Uint8Array {
     return this.#key.start().u16(topicId).u16(partition).u64(offset).view()
+  }
+
+  feedbackKey(id: number): Uint8Array {
+    return this.#key.start().u32(id).view()
   }
 
   readTopics(): LogTopic[] {
@@ -95,6 +103,20 @@ export class LogTables {
       keys.push(unseal(value, () => seriesName(topicId, id)))
     }
     return keys
+  }
+
+  /** From row `fromId` on; they are numbered from 1 without a gap. */
+  readFeedback(fromId: number): FeedbackRow[] {
+    const rows: FeedbackRow[] = []
+    for (const { key, value } of this.env.rows(this.feedback, this.feedbackKey(fromId).slice(), PAST_LAST)) {
+      const id = readU32(key, 0)
+      const name = `statement ${id} of the log's feedback`
+      if (id !== fromId + rows.length) {
+        throw new MillraceError('STORE_DAMAGED', `a statement before ${name} is missing. ${DAMAGE_REMEDY}`)
+      }
+      rows.push(unsealJson<FeedbackRow>(value, () => name))
+    }
+    return rows
   }
 
   nextSeriesId(topicId: number): number {

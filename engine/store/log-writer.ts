@@ -7,6 +7,7 @@ import { dirname } from 'node:path'
 import { batchFault } from '../batch/batch-encoder.ts'
 import * as layout from '../batch/layout.ts'
 import { MillraceError } from '../contract/errors.ts'
+import type { FeedbackRow } from '../contract/feedback.ts'
 import type { TopicSpec } from '../contract/plan.ts'
 import { assert } from '../util/assert.ts'
 import { killPoint } from '../util/kill-point.ts'
@@ -66,6 +67,7 @@ export class LmdbLogWriter implements LogWriter {
       createTopic: (spec) => this.#createTopic(spec),
       putSeries: (topicId, seriesId, key) => this.#putSeries(topicId, seriesId, key),
       putBatch: (bytes) => this.#putBatch(bytes),
+      putFeedback: (row) => tables.env.put(tables.feedback, tables.feedbackKey(row.id), sealJson(row)),
       deleteBatch: (topicId, partition, baseOffset) => {
         return this.#deleteOldest(topicId, partition, this.#batchAt(topicId, partition, baseOffset))
       },
@@ -156,6 +158,10 @@ export class LmdbLogWriter implements LogWriter {
 
   seriesOf(topicId: number): readonly Uint8Array[] {
     return this.#tables.env.read(() => this.#tables.readSeries(topicId, 0))
+  }
+
+  feedback(): readonly FeedbackRow[] {
+    return this.#tables.env.read(() => this.#tables.readFeedback(1))
   }
 
   retain(request: RetentionRequest): RetentionReport {

@@ -96,6 +96,7 @@ function replayed(plan: PipelinePlan, log: MemoryLog, wishes: Wishes = {}): Repl
       topicId: 0,
       range: { partition, from: 0, to: log.partitions[partition]!.endOffset },
       registry,
+      feedback: { rows: () => log.feedback },
       endLogMs,
       pipelines: [
         {
@@ -130,6 +131,7 @@ function replayed(plan: PipelinePlan, log: MemoryLog, wishes: Wishes = {}): Repl
     const done = replayOwners({
       plan,
       registry,
+      feedback: { rows: () => log.feedback },
       owners,
       sent: {
         next: (partition) => readers[partition]!.next(),

@@ -16,6 +16,7 @@ import {
   emptyLedger,
   type Ledger,
 } from '../../engine/contract/entries.ts'
+import type { FeedbackRow } from '../../engine/contract/feedback.ts'
 import type { PipelinePlan } from '../../engine/contract/plan.ts'
 import type { Registry, ResultBody } from '../../engine/contract/plugins.ts'
 import { type Labels, RECORD_SAMPLES } from '../../engine/contract/samples.ts'
@@ -36,12 +37,16 @@ export interface LogRecord {
   readonly kind: number
   readonly samples: readonly DrivenSample[]
   readonly downFromMs?: number
+  /** Of a FEEDBACK record. */
+  readonly says?: Pick<FeedbackRow, 'pipeline' | 'topic' | 'detector' | 'group' | 'after'>
 }
 
 /** The partitions of a topic, as they would stand in the log. */
 export class MemoryLog {
   readonly partitions: { readonly records: Uint8Array[]; endOffset: number }[]
   readonly labels: Labels[] = []
+  /** Every row there will ever be: a chain or an owner must not hear of one before its place in the log. */
+  readonly feedback: FeedbackRow[] = []
   readonly #ids = new Map<string, number>()
 
   constructor(partitions: number) {
@@ -56,7 +61,8 @@ export class MemoryLog {
     const timestampsMs = new Float64Array(bytes.buffer, layout.timestampsAt(), count)
     const values = new Float64Array(bytes.buffer, layout.valuesAt(count), count)
     const seriesIds = new Int32Array(bytes.buffer, layout.seriesIdsAt(count), count)
-    let minTimestampMs = count === 0 ? (record.downFromMs ?? 0) : Infinity
+    const rowId = record.says === undefined ? 0 : this.#feedbackId(record, there.endOffset)
+    let minTimestampMs = count === 0 ? (record.downFromMs ?? rowId) : Infinity
     let maxTimestampMs = count === 0 ? 0 : -Infinity
     samples.forEach(({ labels, timestampMs, value }, i) => {
       timestampsMs[i] = timestampMs
@@ -81,6 +87,21 @@ export class MemoryLog {
     there.records.push(bytes)
     there.endOffset += layout.offsetsOf(kind === RECORD_SAMPLES ? count : 0)
     return this
+  }
+
+  #feedbackId({ says, partition, logMs }: LogRecord, offset: number): number {
+    const about = { says: 'expected' as const, of: null, timeMs: 0, alert: null, score: null, target: null }
+    const place = { partition, offset, appendedMs: logMs, saidMs: logMs }
+    const row = {
+      id: this.feedback.length + 1,
+      ...about,
+      ...place,
+      note: null,
+      by: null,
+      before: 1,
+      ...says!,
+    }
+    return this.feedback.push(row)
   }
 
   #seriesId(labels: Labels): number {
@@ -216,6 +237,7 @@ class ChainSeat {
       keyOf: (seriesId) => encodeSeriesKey(log.labels[seriesId]!),
       sink: this.visible.sink,
       partialSink: this.partials.sink,
+      feedback: { rows: () => log.feedback },
     })
   }
 }
@@ -282,7 +304,7 @@ class OwnerSeat {
   #offered: number[] = []
 
   #fresh(): Merger {
-    const { plan, registry } = this.#options
+    const { plan, registry, log } = this.#options
     this.#offered = this.#chains.map(() => 0)
     const { pendingBytesMax, partsBytesMax } = this.#options
     return new Merger({
@@ -291,6 +313,7 @@ class OwnerSeat {
       plan,
       registry,
       bucket: this.#bucket,
+      feedback: { rows: () => log.feedback },
       sink: this.visible.sink,
       source: {
         groupKey: (partition, groupId) => this.#chains[partition]!.visible.groups[groupId]!,

@@ -1,7 +1,13 @@
 /** Traffic for tests of exchanges: what several partitions hold, drawn from a seed. */
 import fc from 'fast-check'
 import type { PipelinePlan } from '../../engine/contract/plan.ts'
-import { RECORD_END, RECORD_RESUMED, RECORD_SAMPLES, RECORD_TICK } from '../../engine/contract/samples.ts'
+import {
+  RECORD_END,
+  RECORD_FEEDBACK,
+  RECORD_RESUMED,
+  RECORD_SAMPLES,
+  RECORD_TICK,
+} from '../../engine/contract/samples.ts'
 import { Prng } from '../../engine/util/prng.ts'
 import type { DrivenSample } from '../../operators/testing/drive.ts'
 import { type LogRecord, MemoryLog } from './exchange-run.ts'
@@ -34,7 +40,7 @@ const wishesArbitrary = fc
   })
   .map((wishes) => ({ ...wishes, everyMs: Math.min(wishes.everyMs, wishes.sizeMs), surge: 'mean' }))
 
-/** Records of several partitions in order of log time: gaps, ties, disorder, NaN, partitions that pause or never speak. */
+/** Records of several partitions in order of log time: gaps, ties, disorder, NaN, feedback, partitions that pause or never speak. */
 export const trafficArbitrary: fc.Arbitrary<Traffic> = fc
   .record({
     wishes: wishesArbitrary,
@@ -46,6 +52,7 @@ export const trafficArbitrary: fc.Arbitrary<Traffic> = fc
   })
   .map(({ wishes, partitions, buckets, seed, instants, integers }) => {
     const prng = new Prng(seed)
+    const plan = exchangePlan(wishes, partitions, buckets)
     const records: LogRecord[] = []
     const loud = Array.from({ length: partitions }, () => prng.below(10) > 0)
     let logMs = 50_000
@@ -79,6 +86,7 @@ export const trafficArbitrary: fc.Arbitrary<Traffic> = fc
           records.push({ partition, logMs, kind: RECORD_SAMPLES, samples })
         }
       }
+      if (prng.below(4) === 0) records.push(feedbackRecord(plan, prng, logMs))
     }
     const ends = prng.below(4) > 0
     for (let partition = 0; partition < partitions; partition++) {
@@ -90,8 +98,18 @@ export const trafficArbitrary: fc.Arbitrary<Traffic> = fc
         records.push({ partition, logMs: logMs + i * 4_000, kind: RECORD_TICK, samples: [] })
       }
     }
-    return { plan: exchangePlan(wishes, partitions, buckets), records }
+    return { plan, records }
   })
+
+/** Somebody says something of a group, in the partition where all that is said of it stands. */
+function feedbackRecord(plan: PipelinePlan, prng: Prng, logMs: number): LogRecord {
+  const region = prng.below(4)
+  const after = [0.25, 0.5, 1, 2, 8][prng.below(5)]!
+  const about = { topic: plan.topic.name, detector: 'surge', group: { region: `r${region}` }, after }
+  const pipeline = prng.below(8) === 0 ? 'another' : plan.name
+  const partition = region % plan.topic.partitions
+  return { partition, logMs, kind: RECORD_FEEDBACK, samples: [], says: { pipeline, ...about } }
+}
 
 export function logOf(plan: PipelinePlan, records: readonly LogRecord[]): MemoryLog {
   const log = new MemoryLog(plan.topic.partitions)

@@ -1,6 +1,7 @@
 /** What fires and is pending now, with its reason, and what happened lately. Says aloud when something fires or resolves. */
 import type { Alert } from '../../../engine/contract/alert.ts'
 import { keepFocus, make, setText } from './dom.ts'
+import type { Feedback } from './feedback.ts'
 import { clock, count, duration, groupText, number } from './format.ts'
 import type { Model } from './model.ts'
 
@@ -13,6 +14,7 @@ export interface AlertsOptions {
   readonly voice: HTMLElement
   readonly model: Model
   readonly open: (alert: Alert) => void
+  readonly feedback: Feedback
 }
 
 export class AlertsView {
@@ -72,6 +74,7 @@ export class AlertsView {
       this.#opener(alert, 'now'),
       make('p', 'reason', alert.reason),
       make('p', 'quiet', numbersOf(alert)),
+      this.#options.feedback.controls(alert, 'now'),
     )
   }
 
@@ -84,6 +87,7 @@ export class AlertsView {
       make('div', 'alert-head', make('span', `pill ${alert.state}`, alert.state), ...marksOf(alert), time),
       this.#opener(alert, 'then'),
       make('p', 'reason', alert.reason),
+      alert.state === 'resolved' ? this.#options.feedback.controls(alert, 'then') : null,
     )
   }
 

@@ -7,6 +7,7 @@ import type { Labels } from '../../../engine/contract/samples.ts'
 import { bandText, marksOf } from './alerts.ts'
 import { type Colors, SeriesChart } from './chart.ts'
 import { byId, make, setText } from './dom.ts'
+import { type Feedback, MissedForm } from './feedback.ts'
 import { clock, count, duration, groupKey, groupText, number, span } from './format.ts'
 import { soon } from './frame.ts'
 import { type Lens, lensesOf, type Model, Points, type Series } from './model.ts'
@@ -43,10 +44,13 @@ export class Detail {
   #chart: SeriesChart | null = null
   #cursor: number | null = null
   #asked: AbortController | null = null
+  readonly #feedback: Feedback
+  readonly #missed = new MissedForm()
   readonly #redraw = (): void => this.#draw()
 
-  constructor(model: Model, colors: () => Colors) {
+  constructor(model: Model, colors: () => Colors, feedback: Feedback) {
     this.#model = model
+    this.#feedback = feedback
     this.#colors = colors
     this.#dialog = byId('detail') as HTMLDialogElement
     byId('detail-close').addEventListener('click', () => this.#dialog.close())
@@ -78,7 +82,13 @@ export class Detail {
     history.replaceState(null, '', `#series=${encodeURIComponent(series.key)}`)
     if (!this.#dialog.open) this.#dialog.showModal()
     this.#dialog.scrollTop = 0
+    this.#offerMissed()
     void this.#load()
+  }
+
+  #offerMissed(): void {
+    const { points } = this.#series!
+    this.#missed.offer(this.#series!, this.#lens!.detector, points.lastMs)
   }
 
   /** New points, or alerts. */
@@ -118,6 +128,7 @@ export class Detail {
       this.#lens!,
       (lens) => {
         this.#lens = lens
+        this.#offerMissed()
         soon(this.#redraw)
       },
     )
@@ -239,14 +250,16 @@ export class Detail {
       ({ pipeline, group }) => groupKey(pipeline, group) === series.key,
     )
     const shown = mine.slice(-ALERTS_SHOWN_MAX).reverse()
+    // Of an alert's transitions, the newest takes what is said of it.
+    const isNewest = (alert: Alert): boolean => shown.find(({ id }) => id === alert.id) === alert
     byId('detail-alerts').replaceChildren(
       ...(shown.length === 0
         ? [make('li', 'quiet', 'None lately.')]
-        : shown.map((alert) => this.#alert(alert))),
+        : shown.map((alert) => this.#alert(alert, isNewest(alert)))),
     )
   }
 
-  #alert(alert: Alert): HTMLElement {
+  #alert(alert: Alert, isNewest: boolean): HTMLElement {
     const lasted = alert.state === 'resolved' ? `, lasted ${duration(alert.atMs - alert.sinceMs)}` : ''
     return make(
       'li',
@@ -260,6 +273,7 @@ export class Detail {
         make('span', 'age', `${clock(alert.atMs)}${lasted}`),
       ),
       make('p', 'reason', alert.reason),
+      isNewest ? this.#feedback.controls(alert, 'detail') : null,
     )
   }
 }

@@ -6,6 +6,7 @@ import { Cards } from './cards.ts'
 import { type Colors, readColors } from './chart.ts'
 import { Detail } from './detail.ts'
 import { byId, setClass, setText } from './dom.ts'
+import { Feedback } from './feedback.ts'
 import { metricName } from './format.ts'
 import { soon } from './frame.ts'
 import { IncidentsView } from './incidents-view.ts'
@@ -22,7 +23,8 @@ const colors = (): Colors => {
   return palette
 }
 
-const detail = new Detail(model, colors)
+const feedback = new Feedback(() => soon(drawAlerts))
+const detail = new Detail(model, colors, feedback)
 const cards = new Cards({ into: byId('series'), model, colors, open: (series) => detail.open(series) })
 const alerts = new AlertsView({
   now: byId('alerts-now'),
@@ -31,6 +33,7 @@ const alerts = new AlertsView({
   voice: byId('voice'),
   model,
   open: openAlert,
+  feedback,
 })
 const incidents = new IncidentsView({
   section: byId('incidents'),
@@ -81,6 +84,7 @@ openStream({
       cards.start()
       plans.start()
       soon(drawAlerts)
+      void feedback.load()
     },
     series(list) {
       for (const told of list) {

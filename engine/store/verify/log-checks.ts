@@ -5,12 +5,21 @@
  */
 import { batchFault } from '../../batch/batch-encoder.ts'
 import * as layout from '../../batch/layout.ts'
-import { RECORD_SAMPLES } from '../../contract/samples.ts'
+import type { FeedbackRow } from '../../contract/feedback.ts'
+import { RECORD_FEEDBACK, RECORD_SAMPLES } from '../../contract/samples.ts'
 import { decodeSeriesKey, encodeSeriesKey, partitionOf } from '../../series/series-key.ts'
-import { KeyBuffer, readU16, readU64 } from '../keys.ts'
+import { KeyBuffer, readU16, readU32, readU64 } from '../keys.ts'
 import type { LogTopic } from '../log-contract.ts'
-import { storedBytes, TAIL_APPENDED, TAIL_BYTES, TAIL_END, TAIL_START, TAIL_STRIDE } from '../log-tables.ts'
-import { unseal } from '../sealed.ts'
+import {
+  type LogTables,
+  storedBytes,
+  TAIL_APPENDED,
+  TAIL_BYTES,
+  TAIL_END,
+  TAIL_START,
+  TAIL_STRIDE,
+} from '../log-tables.ts'
+import { unseal, unsealJson } from '../sealed.ts'
 import {
   CHUNK_BYTES,
   CHUNK_ROWS,
@@ -84,6 +93,49 @@ export const batchesCheck: Check = {
     }
     yield* strays(context)
   },
+}
+
+/** Every row is whole, in its place, and has its record where retention has not deleted it. */
+export const feedbackCheck: Check = {
+  name: 'feedback',
+  *run(context) {
+    const { log } = context
+    let next = 1
+    yield* eachRow(context, log.env, log.feedback, FIRST, PAST_LAST, feedbackPlace, (key, sealed) => {
+      const id = readU32(key, 0)
+      const place = feedbackPlace(key)
+      if (id !== next) context.damage(place, `statements are numbered without a gap, so ${next} is missing`)
+      next = id + 1
+      guarded(context, place, () => {
+        const row = unsealJson<FeedbackRow>(sealed, () => 'its row')
+        if (row.id !== id) context.damage(place, `it says that it is statement ${row.id}`)
+        const problem = recordProblem(log, row)
+        if (problem !== null) context.damage(place, problem)
+      })
+    })
+  },
+}
+
+/** Inside `read`. */
+function recordProblem(log: LogTables, { id, topic: name, partition, offset }: FeedbackRow): string | null {
+  const topic = log.readTopics().find((one) => one.name === name)
+  const tails = topic === undefined ? null : log.readTails(topic.id)
+  const at = partition * TAIL_STRIDE
+  if (topic === undefined || tails === null || at + TAIL_BYTES >= tails.length) {
+    return `its record is in partition ${partition} of topic ${JSON.stringify(name)}, which is not there`
+  }
+  if (offset < tails[at + TAIL_START]!) return null
+  const bytes = log.env.peek(log.batches, log.batchKey(topic.id, partition, offset))
+  if (bytes === null || bytes.length < layout.HEADER_BYTES) return `it has no record at offset ${offset}`
+  const header = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+  const isIts =
+    header.getUint16(layout.KIND_AT, true) === RECORD_FEEDBACK &&
+    header.getFloat64(layout.MIN_TIMESTAMP_AT, true) === id
+  return isIts ? null : `the record at offset ${offset} is not its own`
+}
+
+function feedbackPlace(key: Uint8Array): string {
+  return key.length < 4 ? 'log: feedback' : `log: statement ${readU32(key, 0)} of feedback`
 }
 
 function topicsOf({ log }: CheckContext): readonly LogTopic[] {

@@ -5,7 +5,8 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { sealBatch } from '../../batch/batch-encoder.ts'
 import * as layout from '../../batch/layout.ts'
 import { ENTRY_ALERT } from '../../contract/entries.ts'
-import { RECORD_SAMPLES, RECORD_TICK } from '../../contract/samples.ts'
+import type { FeedbackRow } from '../../contract/feedback.ts'
+import { RECORD_FEEDBACK, RECORD_SAMPLES, RECORD_TICK } from '../../contract/samples.ts'
 import { encodeSeriesKey, partitionOf } from '../../series/series-key.ts'
 import { PAGE_CELLS } from '../../state/cells.ts'
 import { EntryEncoder } from '../entry-codec.ts'
@@ -70,7 +71,13 @@ function append(partition: number, count: number, appendedMs: number): void {
   })
 }
 
-function record(partition: number, baseOffset: number, count: number, appendedMs: number): Uint8Array {
+function record(
+  partition: number,
+  baseOffset: number,
+  count: number,
+  appendedMs: number,
+  control?: { readonly kind: number; readonly minTimestampMs: number },
+): Uint8Array {
   const buffer = new ArrayBuffer(layout.batchBytes(count))
   const times = new Float64Array(buffer, layout.timestampsAt(), count)
   const ids = new Int32Array(buffer, layout.seriesIdsAt(count), count)
@@ -91,6 +98,7 @@ function record(partition: number, baseOffset: number, count: number, appendedMs
     producerId: 0,
     producerEpoch: 0,
     baseSequence: -1,
+    ...control,
   })
   return bytes
 }
@@ -125,6 +133,47 @@ function withTails(tables: LogTables, field: number, change: number): void {
   tails[field]! += change
   tables.env.put(tables.tails, tables.topicKey(0), seal(new Uint8Array(tails.buffer)))
 }
+
+test('a statement of feedback without its row, its number or its record is found', async () => {
+  const row: FeedbackRow = {
+    ...{ id: 1, says: 'expected', of: null, pipeline: 'cpu', detector: 'd', group: { host: 'a' } },
+    ...{ topic: 'metrics', partition: 1, timeMs: 1, alert: 'cpu/d/1/0/1', score: 2, target: 2 },
+    ...{ note: null, by: null, saidMs: 2_000, offset: 1, appendedMs: 2_000, before: 1, after: 2 },
+  }
+  log.transaction((txn) => {
+    txn.putBatch(record(1, 1, 0, 2_000, { kind: RECORD_FEEDBACK, minTimestampMs: 1 }))
+    txn.putFeedback(row)
+  })
+  expect(await verify()).toMatchObject({ findings: [] })
+  const damaged = async (change: (tables: LogTables) => void): Promise<string[]> => {
+    await tamper('log', change)
+    return (await verify()).findings.map(({ place, problem }) => `${place}: ${problem}`)
+  }
+  const put = (tables: LogTables, id: number, value: FeedbackRow): void => {
+    tables.env.put(tables.feedback, tables.feedbackKey(id).slice(), sealJson(value))
+  }
+  const at = 'log: statement 1 of feedback'
+  expect(await damaged((tables) => put(tables, 1, { ...row, offset: 0 }))).toEqual([
+    `${at}: the record at offset 0 is not its own`,
+  ])
+  expect(await damaged((tables) => put(tables, 1, { ...row, offset: 7 }))).toEqual([
+    `${at}: it has no record at offset 7`,
+  ])
+  expect(await damaged((tables) => put(tables, 1, { ...row, id: 2 }))).toEqual([
+    `${at}: it says that it is statement 2`,
+    `${at}: the record at offset 1 is not its own`,
+  ])
+  expect(
+    await damaged((tables) => {
+      put(tables, 1, row)
+      tables.env.remove(tables.feedback, tables.feedbackKey(1).slice())
+      put(tables, 2, { ...row, id: 2 })
+    }),
+  ).toEqual([
+    'log: statement 2 of feedback: statements are numbered without a gap, so 1 is missing',
+    'log: statement 2 of feedback: the record at offset 1 is not its own',
+  ])
+})
 
 describe('verify', () => {
   test('finds nothing in a store as the writers leave it, and counts what it read', async () => {

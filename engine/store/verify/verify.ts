@@ -21,7 +21,7 @@ import {
   problemOf,
   RESTORE,
 } from './context.ts'
-import { batchesCheck, seriesCheck, topicsCheck } from './log-checks.ts'
+import { batchesCheck, feedbackCheck, seriesCheck, topicsCheck } from './log-checks.ts'
 import { checkpointsCheck, entriesCheck, pipelinesCheck, sinksCheck } from './state-checks.ts'
 
 export type { Finding, PipelineVerifier, StreamNeed } from './context.ts'
@@ -43,6 +43,7 @@ export const CHECKS: readonly Check[] = [
   pipelinesCheck,
   // The log before the state: a checkpoint that is read later only needs less of it.
   batchesCheck,
+  feedbackCheck,
   entriesCheck,
   checkpointsCheck,
   sinksCheck,

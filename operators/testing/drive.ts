@@ -13,6 +13,7 @@ import type { LateBody, Registry, ResultBody } from '../../engine/contract/plugi
 import {
   type Labels,
   RECORD_END,
+  RECORD_FEEDBACK,
   RECORD_RESUMED,
   RECORD_SAMPLES,
   RECORD_TICK,
@@ -126,6 +127,11 @@ export class Drive {
   /** The node was down from `downFromMs` until now. */
   resume(downFromMs: number): this {
     return this.#append(RECORD_RESUMED, [], downFromMs)
+  }
+
+  /** Somebody said something of alerts: the number of the row that says what. */
+  feedback(id: number): this {
+    return this.#append(RECORD_FEEDBACK, [], id)
   }
 
   /** The input ended. */

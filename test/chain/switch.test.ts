@@ -9,6 +9,7 @@ import * as layout from '../../engine/batch/layout.ts'
 import type { Alert } from '../../engine/contract/alert.ts'
 import { ENTRY_ALERT, ENTRY_LATE, ENTRY_RESULTS } from '../../engine/contract/entries.ts'
 import type { Fault } from '../../engine/contract/errors.ts'
+import type { FeedbackRow, FeedbackSource } from '../../engine/contract/feedback.ts'
 import type { DetectorPlan, PipelinePlan } from '../../engine/contract/plan.ts'
 import type { ResultBody } from '../../engine/contract/plugins.ts'
 import { NAME_LABEL, RECORD_TICK } from '../../engine/contract/samples.ts'
@@ -119,21 +120,33 @@ function planOf(detectors: readonly DetectorPlan[]): PipelinePlan {
   }
 }
 
-/** A log: hosts that are well, far off for a while, or silent for a while. */
+/** A log: hosts that are well, far off for a while, or silent for a while; and people who say that alerts were expected or missed. */
 function makeLog(seed: number): {
   readonly records: readonly Uint8Array[]
   readonly series: readonly Uint8Array[]
+  readonly said: readonly FeedbackRow[]
 } {
   const prng = new Prng(seed)
   const drive = new Drive({ plan: planOf([]), registry, logMs: 50_000 })
   const off = new Float64Array(HOSTS)
   const gone = new Uint8Array(HOSTS)
   const labels = new Map<string, Uint8Array>()
+  const said: FeedbackRow[] = []
   for (let i = 0; i < RECORDS; i++) {
     // Two records of one log time are met too.
     drive.advance(prng.below(3) === 0 ? 0 : prng.below(1_300))
     if (prng.below(25) === 0) drive.tick()
     if (prng.below(120) === 0) drive.advance(prng.below(20_000)).resume(drive.logMs - prng.below(15_000))
+    if (prng.below(15) === 0) {
+      const about = {
+        detector: ['learns', 'counts', 'high', 'quiet'][prng.below(4)]!,
+        host: prng.below(HOSTS),
+      }
+      const after = [0.25, 0.5, 1, 1.5, 4][prng.below(5)]!
+      const row = rowOf(said.length + 1, about.detector, `h${about.host}`, after)
+      said.push({ ...row, offset: drive.chain.position, appendedMs: drive.logMs })
+      drive.feedback(row.id)
+    }
     const samples: DrivenSample[] = []
     for (let host = 0; host < HOSTS; host++) {
       if (prng.below(40) === 0) off[host] = off[host] === 0 ? 2 + prng.below(8) : 0
@@ -148,7 +161,13 @@ function makeLog(seed: number): {
     if (samples.length > 0) drive.send(samples)
   }
   // Ids in order of first sight, as the drive gave them.
-  return { records: drive.records, series: [...labels.values()] }
+  return { records: drive.records, series: [...labels.values()], said }
+}
+
+function rowOf(id: number, detector: string, host: string, after: number): FeedbackRow {
+  const place = { pipeline: 'p', topic: 'metrics', partition: 0, detector, group: { host } }
+  const words = { timeMs: 0, alert: null, score: null, target: null, note: null, by: null, of: null }
+  return { id, says: 'expected', saidMs: 0, before: 1, after, offset: 0, appendedMs: 0, ...place, ...words }
 }
 
 function viewOf(record: Uint8Array): BatchView {
@@ -163,7 +182,17 @@ interface Ran {
   readonly groups: Uint8Array[]
 }
 
-function start(plan: PipelinePlan, series: readonly Uint8Array[], startOffset = 0): Ran {
+/** A log's series and what was said of alerts in it. */
+interface Known {
+  readonly series: readonly Uint8Array[]
+  readonly said: readonly FeedbackRow[]
+}
+
+function feedbackOf({ said }: Known): FeedbackSource {
+  return { rows: () => said }
+}
+
+function start(plan: PipelinePlan, known: Known, startOffset = 0): Ran {
   const entries: Entry[] = []
   const groups: Uint8Array[] = []
   const chain = new Chain({
@@ -171,7 +200,8 @@ function start(plan: PipelinePlan, series: readonly Uint8Array[], startOffset = 
     registry,
     partition: 0,
     startOffset,
-    keyOf: (id) => series[id]!,
+    keyOf: (id) => known.series[id]!,
+    feedback: feedbackOf(known),
     sink: {
       group: (groupId, key) => {
         groups[groupId] = key.slice()
@@ -263,11 +293,10 @@ function decoded(plan: PipelinePlan, entries: readonly Entry[], groups: readonly
     .flatMap((entry) => [...decoder.records(0, entry)].map(({ body }) => body as ResultBody))
 }
 
-interface Scenario {
+interface Scenario extends Known {
   readonly before: PipelinePlan
   readonly after: PipelinePlan
   readonly records: readonly Uint8Array[]
-  readonly series: readonly Uint8Array[]
   /** Records until the checkpoint, until the cut, and before the history that is left. */
   readonly checkpoint: number
   readonly cut: number
@@ -289,7 +318,7 @@ interface Outcome {
 
 async function play(scenario: Scenario): Promise<Outcome> {
   const { before, after, records, series, checkpoint, cut, oldest } = scenario
-  const old = start(before, series)
+  const old = start(before, scenario)
   feed(old, records.slice(0, checkpoint))
   const pages = new Map<string, StatePage>()
   const keep = (region: number, index: number, cells: Float64Array): void => {
@@ -297,13 +326,14 @@ async function play(scenario: Scenario): Promise<Outcome> {
   }
   const checkpointMeta = old.chain.snapshot(keep)
   feed(old, records.slice(checkpoint, cut))
-  const oldGoesOn = start(before, series)
+  const oldGoesOn = start(before, scenario)
   feed(oldGoesOn, records)
   const baseOf = (index: number): number => (index === 0 ? 0 : viewOf(records[index - 1]!).endOffset)
   const switched = await switchPartition({
     log: fakeLog(records, series),
     topicId: 0,
     registry,
+    feedback: feedbackOf(scenario),
     partition: 0,
     before,
     after,
@@ -328,7 +358,7 @@ async function play(scenario: Scenario): Promise<Outcome> {
   }
   for (const { region, index, cells } of switched!.pages) keep(region, index, cells)
   const restored = (): Ran => {
-    const ran = start(after, series)
+    const ran = start(after, scenario)
     ran.groups.push(...old.groups)
     for (const { groupId, key } of switched!.groups) ran.groups[groupId] = key
     ran.chain.restore(switched!.meta, pages.values(), (groupId) => ran.groups[groupId]!)
@@ -344,10 +374,10 @@ async function play(scenario: Scenario): Promise<Outcome> {
 function scenarioOf(seed: number): Scenario {
   const prng = new Prng(seed)
   const [before, after] = CHANGES[seed % CHANGES.length]!
-  const { records, series } = makeLog(seed)
+  const { records, ...known } = makeLog(seed)
   const cut = Math.floor(records.length / 3) + prng.below(Math.floor(records.length / 2))
   const checkpoint = prng.below(3) === 0 ? cut : cut - prng.below(Math.min(cut, 60))
-  return { before: planOf(before), after: planOf(after), records, series, checkpoint, cut, oldest: 0 }
+  return { before: planOf(before), after: planOf(after), records, ...known, checkpoint, cut, oldest: 0 }
 }
 
 const seeds = Array.from({ length: RUNS }, (_, i) => SEED + i)
@@ -356,13 +386,13 @@ const met = { goesOn: 0, ended: 0, begun: 0, entries: 0, alertsAfter: 0 }
 
 test.each(seeds)('over the whole history, what follows is what a fresh run makes: seed %i', async (seed) => {
   const scenario = scenarioOf(seed)
-  const { after, before, records, series, cut } = scenario
+  const { after, before, records, cut } = scenario
   const { old, on, alone, switched } = await play(scenario)
-  const fresh = start(after, series)
+  const fresh = start(after, scenario)
   feed(fresh, records.slice(0, cut))
   const count = fresh.entries.length
   const freshOpen = openOf(alertsOf(fresh.entries))
-  const freshAlone = start(after, series)
+  const freshAlone = start(after, scenario)
   feed(freshAlone, records.slice(0, cut))
   tickAlong(freshAlone)
   feed(fresh, records.slice(cut))
@@ -430,10 +460,11 @@ test.each(seeds)('over the whole history, what follows is what a fresh run makes
     chain
       .explain(() => true, HOSTS)
       .filter(({ detector }) => !keptNames.has(detector))
-      .map(({ detector, group, health, silentAfterMs, facts }) => ({
+      .map(({ detector, group, health, factor, silentAfterMs, facts }) => ({
         detector,
         group,
         health,
+        factor,
         silentAfterMs,
         facts,
       }))
@@ -460,7 +491,7 @@ test.each(seeds.slice(0, 12))(
     const oldest = Math.floor(base.cut / 2)
     const scenario = { ...base, oldest }
     const { on, oldGoesOn, old, switched } = await play(scenario)
-    const fresh = start(base.after, base.series, viewOf(base.records[oldest]!).baseOffset)
+    const fresh = start(base.after, base, viewOf(base.records[oldest]!).baseOffset)
     feed(fresh, base.records.slice(oldest))
     const cutOffset = viewOf(base.records[base.cut]!).baseOffset
     const later = (ran: Ran): Entry[] => ran.entries.filter(({ causeOffset }) => causeOffset >= cutOffset)
@@ -529,13 +560,15 @@ test('from a checkpoint at the cut, no page of windows, groups and routes is wri
 })
 
 test('a switch that is given up halfway gives nothing', async () => {
-  const { records, series, after } = scenarioOf(SEED)
+  const scenario = scenarioOf(SEED)
+  const { records, series, after } = scenario
   const end = viewOf(records.at(-1)!).endOffset
   let breaths = 0
   const given = await switchPartition({
     log: fakeLog(records, series),
     topicId: 0,
     registry,
+    feedback: feedbackOf(scenario),
     partition: 0,
     before: null,
     after,
@@ -555,12 +588,14 @@ test('a switch that is given up halfway gives nothing', async () => {
 test.each(seeds.slice(0, 8))(
   'a new pipeline begins at the end, and goes on as if it had been there: seed %i',
   async (seed) => {
-    const { records, series, after, cut } = scenarioOf(seed)
+    const scenario = scenarioOf(seed)
+    const { records, series, after, cut } = scenario
     const cutOffset = viewOf(records[cut]!).baseOffset
     const switched = await switchPartition({
       log: fakeLog(records, series),
       topicId: 0,
       registry,
+      feedback: feedbackOf(scenario),
       partition: 0,
       before: null,
       after,
@@ -574,11 +609,11 @@ test.each(seeds.slice(0, 8))(
       groupsMax: 3,
       breathe: () => Promise.resolve(true),
     })
-    const on = start(after, series)
+    const on = start(after, scenario)
     for (const { groupId, key } of switched!.groups) on.groups[groupId] = key
     on.chain.restore(switched!.meta, switched!.pages, (groupId) => on.groups[groupId]!)
     feed(on, records.slice(cut))
-    const fresh = start(after, series)
+    const fresh = start(after, scenario)
     feed(fresh, records.slice(0, cut))
     const open = openOf(alertsOf(fresh.entries))
     const count = fresh.entries.length

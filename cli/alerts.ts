@@ -101,6 +101,11 @@ async function runAlerts(
   return EXIT_USAGE
 }
 
+/** What lies before may be what was looked for: `-24h` of wall time is nothing to a file of last year. */
+function sinceText(fromMs: number): string {
+  return ` since ${timeText(fromMs)}; --since names an earlier time`
+}
+
 async function runList(args: Readonly<Record<string, unknown>>, shell: Shell): Promise<number> {
   const faults: Fault[] = []
   const state = STATES.find((one) => one === args.state)
@@ -124,7 +129,7 @@ async function runList(args: Readonly<Record<string, unknown>>, shell: Shell): P
     } else found = await answers.alerts({ ...wanted, ...(named === undefined ? {} : { pipeline: named }) })
     const paint = colours(wantsColour(shell.outIsTerminal === true, shell.env))
     if (args.json === true) shell.out(`${JSON.stringify({ rows: found }, null, 2)}\n`)
-    else if (found.length === 0) shell.err('no alerts\n')
+    else if (found.length === 0) shell.err(`no alerts${args.history === true ? sinceText(fromMs) : ''}\n`)
     else shell.out(found.map((alert) => `${alertLine(alert, paint)}\n`).join(''))
     return EXIT_OK
   } finally {
@@ -173,7 +178,7 @@ async function runIncidents(args: Readonly<Record<string, unknown>>, shell: Shel
     }
     const paint = colours(wantsColour(shell.outIsTerminal === true, shell.env))
     if (args.json === true) shell.out(`${JSON.stringify({ rows: found }, null, 2)}\n`)
-    else if (found.length === 0) shell.err('no incidents\n')
+    else if (found.length === 0) shell.err(`no incidents${sinceText(fromMs)}\n`)
     else shell.out(found.map((incident) => incidentText(incident, paint)).join('\n'))
     return EXIT_OK
   } finally {

@@ -166,6 +166,26 @@ describe('the life cycle of an alert', () => {
     ])
   })
 
+  test('a factor widens the band of its row alone; of a fixed bound there is no band, and it changes nothing', () => {
+    const judged = (detector: Detector, factor: number): object => {
+      const { stage, brief } = stageOf(detector, 0)
+      stage.ensureRows(2)
+      stage.setFactor(1, factor)
+      expect(stage.judge(0, 0, 3)).toMatchObject({ score: 3 })
+      const { score, lower, upper } = stage.judge(1, 0, 3)
+      return { score, lower, upper, brief: brief() }
+    }
+    expect(judged(valueIsScore, 2)).toMatchObject({ score: 1.5, lower: -2, upper: 2 })
+    expect(judged(valueIsScore, 4)).toMatchObject({ score: 0.75, brief: ['0 firing 0 at 0'] })
+    const fixed: Detector = {
+      ...valueIsScore,
+      score(_cells, _at, _timeMs, value, verdict) {
+        Object.assign(verdict, { score: value, expected: NaN, lower: -Infinity, upper: 1, cleared: false })
+      },
+    }
+    expect(judged(fixed, 4)).toEqual(judged(fixed, 1))
+  })
+
   test('rows do not touch each other, and what was touched is marked for the checkpoint', () => {
     const { stage, cells } = stageOf(valueIsScore, 0)
     stage.ensureRows(1_000)

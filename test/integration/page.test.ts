@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import axe from 'axe-core'
-import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
+import { type Browser, type BrowserContextOptions, chromium, type Locator, type Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import {
   json,
@@ -129,6 +129,41 @@ describe.skipIf(found === undefined)('the live page in Chromium', () => {
     await over.first().waitFor()
     await page.locator('.card.ok', { hasText: 'process_cpu_demand_cores' }).first().waitFor()
     expect(complaints).toEqual([])
+  })
+
+  test('what a person says of an alert changes the band, stands beside it on every page, and is taken back', async () => {
+    const { page, complaints } = await open()
+    const event = (on: Page): Locator =>
+      on.locator('#alerts-recent .event.resolved', { hasText: 'process_cpu_demand_cores' }).first()
+    await event(page).getByRole('button', { name: 'Expected' }).click()
+    await event(page)
+      .locator('.say', { hasText: /Said; the band was made [\d.]+ times as wide/ })
+      .waitFor()
+    expect(await page.locator('#voice').textContent()).toContain('Said; the band')
+    const told = await json<{ rows: object[] }>(`${demo.url}/api/v1/feedback`)
+    expect(told.rows).toMatchObject([{ says: 'expected', by: 'the live page', undoneBy: null }])
+    expect(await faults(page)).toEqual([])
+    const other = await open({ viewport: { width: 390, height: 800 } })
+    const undo = event(other.page).getByRole('button', { name: 'Undo' })
+    await undo.waitFor()
+    expect(await ask(other.page, 'document.documentElement.scrollWidth')).toBeLessThanOrEqual(390)
+    await undo.click()
+    await event(other.page)
+      .locator('.say', { hasText: 'Taken back: the band is as wide as learned.' })
+      .waitFor()
+
+    // In the dialog of a series: the window that just ended should have alerted, and then that is taken back.
+    await page.locator('.card.ok', { hasText: 'process_cpu_demand_cores' }).first().click()
+    await page.locator('#detail-missed').waitFor()
+    expect(await page.inputValue('#detail-missed-at')).toMatch(/^20\d\d-/)
+    await page.click('#detail-missed-say')
+    const said = page.locator('#detail-missed-said', { hasText: /The band of .* from now on/ })
+    await said.waitFor()
+    expect(await faults(page)).toEqual([])
+    await page.click('#detail-missed-undo')
+    await page.locator('#detail-missed-said', { hasText: 'is taken back' }).waitFor()
+    await page.locator('#detail-missed-undo').waitFor({ state: 'hidden' })
+    expect([...complaints, ...other.complaints]).toEqual([])
   })
 
   test('millrace demo --disturb does the same by itself, once it is warm', async () => {

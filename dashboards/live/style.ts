@@ -159,6 +159,7 @@ aside h3 { margin: 1rem 0 .4rem; color: var(--quiet); }
 .parts .age + .age { margin-left: 0; }
 .incident.resolved .reason { color: var(--quiet); }
 .say { display: flex; flex-wrap: wrap; align-items: center; gap: .3rem .6rem; margin-top: .3rem; font-size: .84rem; }
+#detail-missed { margin-bottom: 1rem; }
 .say[hidden] { display: none; }
 .say input { padding: .2rem .4rem; border: 1px solid var(--line); border-radius: 6px; background: var(--raised); }
 .button.small { min-height: 26px; padding: 0 .55rem; font-size: .8rem; }

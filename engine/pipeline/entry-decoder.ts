@@ -130,13 +130,18 @@ export class EntryDecoder {
 
   /** Labels of a row's group, without decoding the row; RESULTS only. */
   groupOf(partition: number, entry: Entry, row: number): Labels {
+    return this.#groupLabels(partition, this.groupIdOf(partition, entry, row))
+  }
+
+  /** Number of a result's group in its stream. */
+  groupIdOf(partition: number, entry: Entry, row: number): number {
     const { bytes } = entry
     assert(entry.kind === ENTRY_RESULTS, 'only results have groups', entry.kind)
     const view = viewOf(bytes)
     const rows = view.getInt32(0, true)
     const { columnCount } = this.#layoutOf(partition, entry.seq)
     const at = RESULTS_HEADER_BYTES + rows * columnCount * CELL_BYTES + row * GROUP_ID_BYTES
-    return this.#groupLabels(partition, view.getInt32(at, true))
+    return view.getInt32(at, true)
   }
 
   #result(partition: number, entry: Entry, row: number): ResultBody {

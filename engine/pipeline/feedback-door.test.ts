@@ -81,6 +81,24 @@ describe('an expected alert', () => {
     ])
   })
 
+  test('counts the windows in which it went on, of its own group, up to its end', async () => {
+    window(10_000, 1.3)
+    alert({ state: 'firing', score: 1.3 })
+    window(11_000, 1.7)
+    window(12_000, 9, { host: 'b', zone: 'x' })
+    window(13_000, 1.2)
+    alert({ state: 'resolved', score: 0.2, atMs: 14_000 })
+    window(15_000, 8)
+    expect((await door.expected({ alert: ID })).statement).toMatchObject({ score: 1.7, target: 1.75 })
+  })
+
+  test('one that a switch has ended was as far as it was told, not further than anything', async () => {
+    window(10_000, 1.3)
+    alert({ state: 'firing', score: 1.3 })
+    alert({ state: 'resolved', score: null, value: null, atMs: 12_000 })
+    expect((await door.expected({ alert: ID })).statement).toMatchObject({ score: 1.3, target: 1.35 })
+  })
+
   test('said twice changes nothing more, and says what holds now; undone it can be said anew', async () => {
     window(10_000, 1.3)
     alert({ state: 'firing', score: 1.3 })

@@ -29,6 +29,7 @@ import {
   findAlert,
   findWindow,
   isFixedBound,
+  knownPipeline,
   readAlertId,
   type SubjectReader,
 } from './feedback-subject.ts'
@@ -98,10 +99,11 @@ export class StoredFeedback implements FeedbackDoor {
       const names = records.map((one) => one.name)
       throw refused('pipeline', name, 'is no pipeline of this node', knownRemedy(name, names))
     }
-    const plan = JSON.parse(record.planJson) as PipelinePlan
+    const known = knownPipeline(record)
+    const { plan } = known
     adjustable(plan, detector)
     const at = new Date(atMs).toISOString()
-    const found = await findWindow(state, { id: record.id, plan }, detector, series, atMs, rows.rows())
+    const found = await findWindow(state, known, detector, series, atMs, rows.rows())
     if (found === null) {
       const remedy =
         'Look at its results (GET /api/v1/results): name a time at which it had values, and labels that it has.'

@@ -10,7 +10,7 @@ import type { ResultBody } from '../contract/plugins.ts'
 import type { Labels } from '../contract/samples.ts'
 import { ownerStream, resultStreams } from '../contract/streams.ts'
 import { seriesText } from '../series/series-key.ts'
-import type { Entry, PipelineRecord, StateReader } from '../store/state-contract.ts'
+import type { Entry, PastPlan, PipelineRecord, StateReader } from '../store/state-contract.ts'
 import { EntryDecoder } from './entry-decoder.ts'
 import { entryLabels } from './outbox.ts'
 import { firstResultSeq } from './row-merge.ts'
@@ -26,32 +26,41 @@ export type SubjectReader = Pick<StateReader, 'entries' | 'seqRange' | 'groupKey
 export interface KnownPipeline {
   readonly id: number
   readonly plan: PipelinePlan
+  /** Plans that a switch has replaced, by which older results are read. */
+  readonly past?: readonly PastPlan[]
+}
+
+export function knownPipeline(record: PipelineRecord): KnownPipeline {
+  const plan = JSON.parse(record.planJson) as PipelinePlan
+  return { id: record.id, plan, ...(record.past === undefined ? {} : { past: record.past }) }
 }
 
 export interface AlertId {
   readonly pipeline: KnownPipeline
   readonly detector: string
   readonly stream: number
+  readonly groupId: number
   readonly sinceMs: number
 }
 
 /** `pipeline/detector/partition/groupId/sinceMs`; null: no pipeline of the store has such a detector. */
 export function readAlertId(id: string, records: readonly PipelineRecord[]): AlertId | null {
-  const [, names, stream, since] = /^(.+)\/(\d+)\/\d+\/(-?\d+(?:\.\d+)?)$/.exec(id) ?? []
+  const [, names, stream, group, since] = /^(.+)\/(\d+)\/(\d+)\/(-?\d+(?:\.\d+)?)$/.exec(id) ?? []
   if (names === undefined) return null
   for (const record of records) {
     if (!names.startsWith(`${record.name}/`)) continue
-    const plan = JSON.parse(record.planJson) as PipelinePlan
+    const pipeline = knownPipeline(record)
     const detector = names.slice(record.name.length + 1)
-    if (!plan.detectors.some(({ name }) => name === detector)) continue
-    return { pipeline: { id: record.id, plan }, detector, stream: Number(stream), sinceMs: Number(since) }
+    if (!pipeline.plan.detectors.some(({ name }) => name === detector)) continue
+    const numbers = { stream: Number(stream), groupId: Number(group), sinceMs: Number(since) }
+    return { pipeline, detector, ...numbers }
   }
   return null
 }
 
 export interface FoundAlert {
   readonly alert: Alert
-  /** The transition whose value was furthest away, and the factor it was told under. */
+  /** Of its transitions and windows, the one whose value was furthest away, and the factor it was told under. */
   readonly score: number | null
   readonly factor: number
 }
@@ -60,23 +69,45 @@ export interface FoundAlert {
 export async function findAlert(
   state: SubjectReader,
   id: string,
-  { pipeline, stream, sinceMs }: AlertId,
+  { pipeline, detector, stream, groupId, sinceMs }: AlertId,
   rows: readonly FeedbackRow[],
 ): Promise<FoundAlert | null> {
-  if (stream >= resultStreams(pipeline.plan)) return null
+  const { plan } = pipeline
+  if (stream >= resultStreams(plan)) return null
+  const decoder = decoderOf(state, pipeline)
   let found: FoundAlert | null = null
+  /** Null: not finite, hence further away than any other. */
+  const saw = (alert: Alert, score: number | null, causeOffset: number): void => {
+    const factor = factorAt(rows, plan, detector, alert.group, stream, causeOffset)
+    const isFurther =
+      found !== null && (score ?? Infinity) * factor > (found.score ?? Infinity) * found.factor
+    if (found === null || isFurther) found = { alert, score, factor }
+  }
   await eachEntry(state, pipeline.id, stream, sinceMs, (entry) => {
-    if (entry.kind !== ENTRY_ALERT) return true
-    const alert = JSON.parse(Buffer.from(entry.bytes).toString()) as Alert
-    if (alert.id !== id) return true
-    const factor = factorAt(rows, pipeline.plan, alert.detector, alert.group, stream, entry.causeOffset)
-    const score = alert.score ?? Infinity
-    if (found === null || score * factor > (found.score ?? Infinity) * found.factor) {
-      found = { alert, score: alert.score, factor }
+    if (entry.kind === ENTRY_ALERT) {
+      const alert = JSON.parse(Buffer.from(entry.bytes).toString()) as Alert
+      if (alert.id !== id) return true
+      // One that a switch of detectors has ended was not judged again.
+      if (alert.state !== 'resolved' || alert.score !== null) saw(alert, alert.score, entry.causeOffset)
+      return alert.state !== 'resolved'
     }
-    return alert.state !== 'resolved'
+    // What goes on is told once, and may go further afterwards.
+    if (entry.kind !== ENTRY_RESULTS || found === null) return true
+    const count = decoder.rowCount(stream, entry)
+    for (let row = 0; row < count; row++) {
+      if (decoder.groupIdOf(stream, entry, row) !== groupId) continue
+      const { scores } = decoder.record(stream, entry, row).body as ResultBody
+      const score = scores[detector]?.score ?? null
+      if (score !== null) saw(found.alert, score, entry.causeOffset)
+    }
+    return true
   })
   return found
+}
+
+function decoderOf(state: SubjectReader, { id, plan, past }: KnownPipeline): EntryDecoder {
+  const seriesKey = (): null => null
+  return new EntryDecoder(plan, entryLabels(state, seriesKey, { id, plan }), past)
 }
 
 export interface FoundWindow {
@@ -110,8 +141,7 @@ export async function findWindow(
   rows: readonly FeedbackRow[],
 ): Promise<FoundWindow | null | readonly string[]> {
   const { plan, id } = pipeline
-  const seriesKey = (): null => null
-  const decoder = new EntryDecoder(plan, entryLabels(state, seriesKey, { id, plan }))
+  const decoder = decoderOf(state, pipeline)
   const fitting = new Set<string>()
   let found: FoundWindow | null = null
   const first = plan.exchange === undefined ? 0 : ownerStream(plan, 0)
@@ -124,9 +154,11 @@ export async function findWindow(
       for (let row = 0; row < count && fitting.size <= FITTING_GROUPS_MAX; row++) {
         const group = decoder.groupOf(stream, entry, row)
         if (!Object.entries(series).every(([label, value]) => group[label] === value)) continue
-        fitting.add(seriesText(group))
         const { windowEndMs, scores } = decoder.record(stream, entry, row).body as ResultBody
-        const judged = scores[detector]!
+        const judged = scores[detector]
+        // Results of before the detector was there.
+        if (judged === undefined) continue
+        fitting.add(seriesText(group))
         const { score } = judged
         const factor = factorAt(rows, plan, detector, group, stream, entry.causeOffset)
         if (found === null || (score ?? -1) * factor > (found.score ?? -1) * found.factor) {

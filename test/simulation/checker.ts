@@ -10,8 +10,10 @@ import * as layout from '../../engine/batch/layout.ts'
 import type { BoardPipeline } from '../../engine/broker/node-board.ts'
 import type { Alert } from '../../engine/contract/alert.ts'
 import { ENTRY_ALERT, ENTRY_LATE, type Ledger } from '../../engine/contract/entries.ts'
+import type { FeedbackRow } from '../../engine/contract/feedback.ts'
 import type { TopicSpec } from '../../engine/contract/plan.ts'
 import type { SinkFeed } from '../../engine/contract/plugins.ts'
+import { RECORD_FEEDBACK } from '../../engine/contract/samples.ts'
 import { Chain } from '../../engine/pipeline/chain.ts'
 import { EntryDecoder, feedOf } from '../../engine/pipeline/entry-decoder.ts'
 import { decodeSeriesKey } from '../../engine/series/series-key.ts'
@@ -78,6 +80,9 @@ interface Stream {
 export class Checker {
   readonly #log: readonly (readonly LogPartition[])[]
   readonly #series: Uint8Array[][]
+  readonly #topicNames: readonly string[]
+  /** What was said of alerts. */
+  readonly #feedback: FeedbackRow[] = []
   readonly #streams = new Map<number, Stream>()
   readonly #groups = new Map<string, Uint8Array>()
   readonly #encoder = new EntryEncoder()
@@ -87,6 +92,7 @@ export class Checker {
 
   constructor(topics: readonly TopicSpec[]) {
     this.#series = topics.map(() => [])
+    this.#topicNames = topics.map(({ name }) => name)
     this.#log = topics.map(({ partitions }) =>
       Array.from({ length: partitions }, () => ({ batches: [], startOffset: 0, endOffset: 0 })),
     )
@@ -137,11 +143,23 @@ export class Checker {
   }
 
   /** At the end of a run, when all is committed: what is acknowledged is there, and the sinks have it. */
-  finish(attempts: readonly Attempt[], alerts: (pipelineId: number) => readonly string[]): void {
+  finish(
+    attempts: readonly Attempt[],
+    said: readonly FeedbackRow[],
+    alerts: (pipelineId: number) => readonly string[],
+  ): void {
     check(this.isCaughtUp, 'everything in the log is committed at the end')
     this.compare()
     for (const stream of this.#streams.values()) this.#compareRecut(stream)
     this.#checkAttempts(attempts)
+    for (const row of said) {
+      const stored = this.#feedback[row.id - 1]
+      check(
+        JSON.stringify(stored) === JSON.stringify(row),
+        'what was said and answered is in the log',
+        row.id,
+      )
+    }
     this.#checkAlerts(alerts)
   }
 
@@ -165,6 +183,9 @@ export class Checker {
   // ---- transactions --------------------------------------------------------------------------------------------
 
   #durableLog(writes: readonly DurableWrite[]): void {
+    const said: FeedbackRow[] = []
+    /** Of FEEDBACK records: which row, and where. */
+    const records: string[] = []
     for (const { table, key, value } of writes) {
       const bytes = keyBytes(key)
       if (table === 'series' && value !== null) {
@@ -173,13 +194,40 @@ export class Checker {
         check(id === series.length, 'series ids are dense and never reused', id, series.length)
         series.push(unseal(value, () => 'a series').slice())
       }
+      if (table === 'feedback') said.push(this.#said(bytes, value))
       if (table !== 'batches') continue
       const topicId = readU16(bytes, 0)
       const partition = readU16(bytes, 2)
       const offset = readU64(bytes, 4)
       if (value === null) this.#deleted(topicId, partition, offset)
-      else this.#appended(topicId, partition, offset, value)
+      else {
+        this.#appended(topicId, partition, offset, value)
+        const header = new DataView(value.buffer, value.byteOffset)
+        if (header.getUint16(layout.KIND_AT, true) !== RECORD_FEEDBACK) continue
+        const id = header.getFloat64(layout.MIN_TIMESTAMP_AT, true)
+        records.push(`${id} ${this.#topicNames[topicId]} ${partition} ${offset}`)
+      }
     }
+    const rows = said.map(({ id, topic, partition, offset }) => `${id} ${topic} ${partition} ${offset}`)
+    check(
+      rows.sort().join() === records.sort().join(),
+      'what is said and its place in the log are one transaction',
+      rows,
+      records,
+    )
+  }
+
+  #said(key: Uint8Array, value: Uint8Array | null): FeedbackRow {
+    check(value !== null, 'what was said is not removed')
+    const row = unsealJson<FeedbackRow>(value, () => 'a statement')
+    const isNext = row.id === this.#feedback.length + 1 && row.id === readU32(key, 0)
+    check(isNext, 'statements are numbered without a gap', row.id, this.#feedback.length)
+    const seriesOf = ({ pipeline, detector, group }: FeedbackRow): string =>
+      JSON.stringify([pipeline, detector, group])
+    const last = this.#feedback.findLast((one) => seriesOf(one) === seriesOf(row))
+    check(row.before === (last?.after ?? 1), 'a statement goes on from the last one', row.id, row.before)
+    this.#feedback.push(row)
+    return row
   }
 
   #appended(topicId: number, partition: number, offset: number, bytes: Uint8Array): void {
@@ -308,6 +356,7 @@ export class Checker {
       registry,
       partition,
       keyOf: (seriesId) => series[seriesId]!,
+      feedback: { rows: () => this.#feedback },
       sink: {
         group: (groupId, key) => {
           groups[groupId] = key.slice()

@@ -3,6 +3,7 @@
  * simulation must notice each of them; the breakage lives here, in wrappers, and nowhere in the node's own code.
  */
 import type { BatchView } from '../../engine/batch/batch-view.ts'
+import type { FeedbackRow } from '../../engine/contract/feedback.ts'
 import { RECORD_SAMPLES } from '../../engine/contract/samples.ts'
 import { Chain, type ChainOptions } from '../../engine/pipeline/chain.ts'
 import type { LogWriter } from '../../engine/store/log-contract.ts'
@@ -134,6 +135,28 @@ function forgettingSequences(writer: LogWriter): LogWriter {
   })
 }
 
+/** What was said before the node began is not asked for again. */
+function forgettingStatements(options: ChainOptions): Chain {
+  const known = options.feedback!.rows().length
+  return new Chain({ ...options, feedback: { rows: () => options.feedback!.rows().slice(known) } })
+}
+
+/** Rows of what is said become durable after their records. */
+function statementsLater(writer: LogWriter): LogWriter {
+  return changed(writer, {
+    transaction: (body) => {
+      const rows: FeedbackRow[] = []
+      const result = writer.transaction((txn) => body(changed(txn, { putFeedback: (row) => rows.push(row) })))
+      if (rows.length > 0) {
+        writer.transaction((txn) => {
+          for (const row of rows) txn.putFeedback(row)
+        })
+      }
+      return result
+    },
+  })
+}
+
 export const MUTANTS: readonly Mutant[] = [
   { name: 'progress-before-entries', stateWriter: (writer) => inTwo(writer, new Set(['putProgress'])) },
   { name: 'replay-not-suppressed', stateWriter: forgettingProgress },
@@ -151,6 +174,8 @@ export const MUTANTS: readonly Mutant[] = [
   { name: 'retention-past-the-checkpoint', logWriter: retainingTooLittle },
   { name: 'key-forgotten', logWriter: forgettingKeys },
   { name: 'sequence-forgotten', logWriter: forgettingSequences },
+  { name: 'statements-forgotten-by-a-restart', chain: forgettingStatements },
+  { name: 'statement-and-record-in-two-transactions', logWriter: statementsLater },
   { name: 'ring-of-a-dead-shard-kept', keepsRings: true },
   { name: 'wall-clock-instead-of-log-time', chain: (options, clock) => new WallClockChain(options, clock) },
 ]

@@ -51,6 +51,8 @@ export interface Scenario {
     /** A shard dies alone, in the middle of its turn; the sink thread, between two of its calls. */
     readonly shardDeath: number
     readonly sinkDeath: number
+    /** A client says something of alerts, at every request. */
+    readonly statement: number
   }
   /** Shards sleep until they are rung, however long: a ring that is forgotten shows. */
   readonly deepSleep: boolean
@@ -112,6 +114,7 @@ export function makeScenario(prng: Prng, length: Length = 'short'): Scenario {
       cleanStop: pick(prng, [Infinity, 1_000, 300]),
       shardDeath: pick(prng, [Infinity, Infinity, 100, 25]),
       sinkDeath: pick(prng, [Infinity, 300, 60]),
+      statement: pick(prng, [Infinity, Infinity, 4, 1]),
     },
     deepSleep: prng.below(2) === 0,
     smallBounds: prng.below(2) === 0,

@@ -12,12 +12,16 @@ import {
   type OnceFrame,
   pushDefinitions,
   pushEnd,
+  pushFeedback,
   pushOnce,
   pushProducer,
   pushSamples,
 } from '../../engine/broker/ingest-frames.ts'
 import type { Acknowledgement } from '../../engine/broker/log-appender.ts'
 import type { BoardTopic } from '../../engine/broker/node-board.ts'
+import type { FeedbackRequest, FeedbackRow } from '../../engine/contract/feedback.ts'
+import type { PipelinePlan } from '../../engine/contract/plan.ts'
+import type { Labels } from '../../engine/contract/samples.ts'
 import type { RingProducer } from '../../engine/ring/spsc-ring.ts'
 import { type NewSeries, SeriesTable } from '../../engine/series/series-table.ts'
 import type { Clock } from '../../engine/util/clock.ts'
@@ -106,6 +110,11 @@ export class SimClient {
   #endsLeft: number
   #nextSendMs = 0
   resent = 0
+  /** What is to be said of alerts, in this order, and what was said and is not answered. */
+  #toSay: FeedbackRequest[] = []
+  readonly #saying = new Map<number, FeedbackRequest>()
+  /** Rows that it was told of. */
+  readonly said: FeedbackRow[] = []
 
   constructor(index: number, scenario: Scenario, prng: Prng, clock: Clock, counters: Counters) {
     this.#index = index
@@ -143,6 +152,8 @@ export class SimClient {
     }
     this.#inFlight.clear()
     this.#again = [...again, ...this.#again]
+    this.#toSay = [...this.#saying.values(), ...this.#toSay]
+    this.#saying.clear()
     this.#openingId = null
     // It is started again too, and fences what it was before.
     if (this.#identity === 'producer' && this.#prng.below(3) === 0) this.#producer = null
@@ -150,11 +161,12 @@ export class SimClient {
 
   /** Nothing more is to be sent while things fail. */
   get hasSent(): boolean {
-    return this.#left === 0 && this.#again.length === 0 && this.#job === null
+    const isSent = this.#left === 0 && this.#again.length === 0 && this.#job === null
+    return isSent && this.#toSay.length === 0
   }
 
   get isDone(): boolean {
-    return this.hasSent && this.#endsLeft === 0 && this.#inFlight.size === 0
+    return this.hasSent && this.#endsLeft === 0 && this.#inFlight.size + this.#saying.size === 0
   }
 
   /** A request is in the ring in part: the log writer waits for the rest of it. */
@@ -165,7 +177,7 @@ export class SimClient {
   /** When there is something to do for it; Infinity: not before an answer comes. */
   get nextMs(): number {
     if (this.#door === null) return Infinity
-    if (this.#job !== null) return 0
+    if (this.#job !== null || this.#toSay.length > 0) return 0
     if (this.#inFlight.size >= IN_FLIGHT_MAX || this.#openingId !== null) return Infinity
     return this.#left > 0 || this.#again.length > 0 ? this.#nextSendMs : Infinity
   }
@@ -173,6 +185,7 @@ export class SimClient {
   /** Pushes a frame, or begins a request. */
   turn(): void {
     if (this.#job !== null) this.#push(this.#job)
+    else if (this.#toSay.length > 0) this.#say()
     else if (this.#openingId !== null) return
     else if (this.#identity === 'producer' && this.#producer === null) this.#openProducer()
     else if (this.#again.length > 0) this.#send(this.#again.shift()!)
@@ -199,6 +212,10 @@ export class SimClient {
       this.#openingId = null
       return true
     }
+    if (this.#saying.delete(requestId)) {
+      this.#heard(ack)
+      return true
+    }
     const sent = this.#inFlight.get(requestId)
     if (sent === undefined) return false
     const { attempt, table } = sent
@@ -220,6 +237,44 @@ export class SimClient {
     return true
   }
 
+  #heard({ requestId, feedback }: Acknowledgement): void {
+    check(feedback !== undefined && feedback.kind !== 'full', 'what was said is answered', requestId)
+    if ('row' in feedback) this.said.push(feedback.row)
+  }
+
+  /** One statement, of a group that there may or may not be. */
+  #statement(): FeedbackRequest {
+    const words = { note: null, by: `c${this.#index}` }
+    if (this.#prng.below(4) === 0) return { says: 'undo', of: 1 + this.#prng.below(6), ...words }
+    const plan = pick(this.#prng, this.#scenario.plans)
+    const { labels, partitions } = pick(this.#prng, this.#series)
+    const names = plan.detectors.filter(({ column }) => column !== null).map(({ name }) => name)
+    return {
+      says: pick(this.#prng, ['expected', 'missed'] as const),
+      pipeline: plan.name,
+      detector: names.length === 0 ? 'none' : pick(this.#prng, names),
+      group: groupOf(plan, labels),
+      topic: plan.topic.name,
+      partition: partitions[this.#topics.find(({ name }) => name === plan.topic.name)!.topicId]!,
+      // Seldom another, so that the same is said twice.
+      timeMs: this.#prng.below(3),
+      alert: null,
+      score: null,
+      target: pick(this.#prng, [null, 0.4, 1.5, 4]),
+      ...words,
+    }
+  }
+
+  #say(): void {
+    const id = ++this.#counters.attempts
+    const request = this.#toSay.shift()!
+    // Before the push, in which the log writer may run.
+    this.#saying.set(id, request)
+    if (pushFeedback(this.#door!.ring, id, Buffer.from(JSON.stringify(request)))) return
+    this.#saying.delete(id)
+    this.#toSay.unshift(request)
+  }
+
   #sent(attempt: Attempt, request: Request | null): void {
     this.attempts.push(attempt)
     const table = this.#door!.tables.get(attempt.topicId)!
@@ -235,6 +290,7 @@ export class SimClient {
     const { paceMs, samplesMax } = this.#scenario
     this.#nextSendMs = this.#clock.monotonicMs() - paceMs * Math.log(1 - this.#prng.float())
     this.#left--
+    if (this.#prng.float() < 1 / this.#scenario.oneIn.statement) this.#toSay.push(this.#statement())
     const { topicId } = pick(this.#prng, this.#topics)
     const samples: SentSample[] = []
     const count = 1 + this.#prng.below(samplesMax)
@@ -324,4 +380,9 @@ export class SimClient {
     const disorderMs = this.#scenario.disorderMs * (this.#prng.below(10) === 0 ? 3 : 1)
     return nowMs - this.#prng.below(disorderMs + 1)
   }
+}
+
+function groupOf({ groupBy }: PipelinePlan, labels: Labels): Labels {
+  if (groupBy === null) return labels
+  return Object.fromEntries(groupBy.map((label) => [label, labels[label]!]))
 }

@@ -522,7 +522,8 @@ export class Simulation {
     this.#isStill = true
     const state = new LmdbStateReader(new StateTables(openSimEnv(this.#stateDisk, null)))
     const attempts = this.#clients.flatMap((client) => client.attempts).sort((a, b) => a.id - b.id)
-    this.#checker.finish(attempts, (pipelineId) => state.alerts(pipelineId).map(({ json }) => json))
+    const said = this.#clients.flatMap((client) => client.said)
+    this.#checker.finish(attempts, said, (pipelineId) => state.alerts(pipelineId).map(({ json }) => json))
     for (const pipeline of this.#pipelines) {
       for (const [i, { name }] of pipeline.plan.sinks.entries()) {
         this.#checker.checkTarget(pipeline, i, this.#targets.get(`${pipeline.plan.name}/${name}`)!)

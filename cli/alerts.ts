@@ -1,6 +1,7 @@
 /**
  * `millrace alerts list`: alerts as they stand, or their history. `millrace alerts incidents`: those that belong together.
- * `millrace alerts expected`, `missed`, `feedback`, `undo`: what people think of them (feedback.ts). `millrace alerts test`: a marked alert to the sinks of a pipeline, to see that it arrives. It passes through no log and no
+ * `millrace alerts expected`, `missed`, `feedback`, `undo`: what people think of them (feedback.ts). Silences are in silences.ts.
+ * `millrace alerts test`: a marked alert to the sinks of a pipeline, to see that it arrives. It passes through no log and no
  * store, and is known by `"test": true` and its id.
  */
 import { hostname } from 'node:os'
@@ -25,26 +26,45 @@ import { feedbackFlags, isFeedback, runFeedback } from './feedback.ts'
 import { loadConfig } from './load-config.ts'
 import { loadPipelines } from './load-pipeline.ts'
 import { type Command, EXIT_FAILED, EXIT_OK, EXIT_USAGE, type Shell, shellOf } from './shell.ts'
+import { runSilence, runSilences, runUnsilence, silenceFlags } from './silences.ts'
 import { timeText } from './time-text.ts'
 
 const STATES: readonly AlertState[] = ['pending', 'firing', 'resolved']
-export const ACTIONS = ['list', 'incidents', 'expected', 'missed', 'feedback', 'undo', 'test']
+export const ACTIONS = [
+  'list',
+  'incidents',
+  'expected',
+  'missed',
+  'feedback',
+  'undo',
+  'silence',
+  'silences',
+  'unsilence',
+  'test',
+]
 /** Alerts of an incident that are shown; `--json` has all. */
 const SHOWN_MAX = 8
 const SINCE_DEFAULT = '-24h'
 
 export const alerts: Command = {
   definition: defineCommand({
-    meta: { name: 'alerts', description: 'Alerts as they stand, their history, and a test of where they go' },
+    meta: {
+      name: 'alerts',
+      description: 'Alerts as they stand, their history, silences, and a test of where they go',
+    },
     args: {
       action: {
         type: 'positional',
         required: false,
         description:
-          'list (the default), incidents; expected ID, missed PIPELINE SERIES, feedback, undo NUMBER; or test and the pipelines (.ts .mts .js .mjs) whose sinks to try',
+          'list (the default), incidents; expected ID, missed PIPELINE SERIES, feedback, undo NUMBER; silence CONDITION..., silences, unsilence NUMBER; or test and the pipelines (.ts .mts .js .mjs) whose sinks to try',
       },
       pipeline: { type: 'string', valueHint: 'name', description: 'of this pipeline only' },
-      state: { type: 'string', valueHint: STATES.join('|'), description: 'list: in this state only' },
+      state: {
+        type: 'string',
+        valueHint: STATES.join('|'),
+        description: 'list: in this state only; silences: active, pending or expired ones',
+      },
       history: { type: 'boolean', description: 'list: every transition, not only how things stand' },
       since: {
         type: 'string',
@@ -63,11 +83,12 @@ export const alerts: Command = {
         description: `incidents: what begins so long after the others ended still belongs to them (default ${durationText(INCIDENT_GAP_MS)})`,
       },
       ...feedbackFlags,
+      ...silenceFlags,
       sink: { type: 'string', valueHint: 'name', description: 'test: this sink only' },
       json: { type: 'boolean', description: 'print as JSON' },
       ...askFlags,
     },
-    run: ({ args, data }) => runAlerts(args._, args, shellOf(data)),
+    run: ({ args, rawArgs, data }) => runAlerts(args._, args, rawArgs, shellOf(data)),
   }),
   examples: `EXAMPLES
 
@@ -79,6 +100,9 @@ export const alerts: Command = {
   millrace alerts missed cpu-load 'host=a' --detector mean-ewma --at -1h
   millrace alerts feedback                          what was said so far
   millrace alerts undo 3                            as if it had never been said
+  millrace alerts silence --match rack=r7 --for 2h --comment 'new switch'
+  millrace alerts silences --state active
+  millrace alerts unsilence 3                       ends it now: what still fires is told
   millrace alerts test pipeline.ts                  does an alert reach its webhook?
   millrace alerts test pipeline.ts --sink webhook
 
@@ -89,14 +113,18 @@ Exit codes: 0 done; 1 a sink did not take the test, or there is nobody to ask; 2
 async function runAlerts(
   words: readonly string[],
   args: Readonly<Record<string, unknown>>,
+  raw: readonly string[],
   shell: Shell,
 ): Promise<number> {
   const [action = 'list', ...files] = words
+  if (action === 'silence') return runSilence(files, args, raw, shell)
+  if (action === 'silences' && files.length === 0) return runSilences(args, shell)
+  if (action === 'unsilence') return runUnsilence(files, args, shell)
   if (action === 'test') return runTest(files, args, shell)
   if (isFeedback(action)) return runFeedback(action, files, args, shell)
   if (action === 'list' && files.length === 0) return runList(args, shell)
   if (action === 'incidents' && files.length === 0) return runIncidents(args, shell)
-  const said = action === 'list' || action === 'incidents' ? files[0]! : action
+  const said = ACTIONS.includes(action) ? files[0]! : action
   shell.err(`millrace alerts: ${JSON.stringify(said)} is not understood. ${knownRemedy(said, ACTIONS)}\n`)
   return EXIT_USAGE
 }
@@ -119,7 +147,7 @@ async function runList(args: Readonly<Record<string, unknown>>, shell: Shell): P
   try {
     const named = typeof args.pipeline === 'string' ? args.pipeline : undefined
     const wanted = { ...(state === undefined ? {} : { state }) }
-    let found: readonly Alert[]
+    let found: readonly (Alert & { readonly silencedBy?: number })[]
     if (args.history === true) {
       const names = named === undefined ? (await answers.pipelines()).map(({ name }) => name) : [named]
       const pages = await Promise.all(
@@ -212,14 +240,15 @@ function incidentText(
 }
 
 /** `firing    2026-01-31 12:00:05Z  host-usage/full  host_cpu_busy_ratio{cpu="0"}: …` */
-export function alertLine(alert: Alert, paint: Colours): string {
+export function alertLine(alert: Alert & { readonly silencedBy?: number }, paint: Colours): string {
   const at = timeText(alert.atMs)
   const where = `${alert.pipeline}/${alert.detector} ${seriesText(alert.group)}`
   const marks = [
     ...(alert.severity === 'critical' ? ['critical'] : []),
     ...(alert.flapping ? ['flapping'] : []),
   ]
-  const marked = marks.length === 0 ? '' : `${paint.red(marks.join(', '))}  `
+  const silent = alert.silencedBy === undefined ? '' : `${paint.yellow(`silenced by ${alert.silencedBy}`)}  `
+  const marked = marks.length === 0 ? silent : `${paint.red(marks.join(', '))}  ${silent}`
   return `${alertColour(paint, alert.state)(alert.state.padEnd(8))}  ${paint.dim(at)}  ${marked}${where}: ${alert.reason}`
 }
 

@@ -5,19 +5,21 @@
 import { resolve } from 'node:path'
 import type { ArgsDef } from 'citty'
 import type { NodeConfig } from '../engine/config/config.ts'
-import type { Alert } from '../engine/contract/alert.ts'
 import { ERROR_CODES, type ErrorCode, type Fault, MillraceError } from '../engine/contract/errors.ts'
 import type { FeedbackQuery, FeedbackStatement } from '../engine/contract/feedback.ts'
 import type {
   AlertHistoryQuery,
   AlertRow,
   AlertsQuery,
+  CurrentAlert,
   IncidentsAnswer,
   IncidentsQuery,
   NodeStatus,
   Page,
   PipelineStatus,
+  SilencesQuery,
 } from '../engine/contract/queries.ts'
+import type { SilenceMade, SilenceRow } from '../engine/contract/silences.ts'
 import { someSettingFlags } from './arguments.ts'
 import { loadConfig } from './load-config.ts'
 import type { Shell } from './shell.ts'
@@ -32,10 +34,11 @@ export interface Answers {
   /** Null without a node. */
   readonly status: NodeStatus | null
   pipelines(): Promise<readonly PipelineStatus[]>
-  alerts(query: AlertsQuery): Promise<readonly Alert[]>
+  alerts(query: AlertsQuery): Promise<readonly CurrentAlert[]>
   alertHistory(query: AlertHistoryQuery): Promise<Page<AlertRow>>
   incidents(query: IncidentsQuery): Promise<IncidentsAnswer>
   feedback(query: FeedbackQuery): Promise<readonly FeedbackStatement[]>
+  silences(query: SilencesQuery): Promise<readonly SilenceRow[]>
   close(): Promise<void>
 }
 
@@ -79,6 +82,17 @@ export async function askNodeOnly(args: Readonly<Record<string, unknown>>, shell
   )
 }
 
+/** Silences are made by the node, which decides with each transition what is told. */
+export async function makeSilence(url: string, written: object): Promise<SilenceMade> {
+  const headers = { 'Content-Type': 'application/json' }
+  const init = { method: 'POST', headers, body: JSON.stringify(written) }
+  return (await get(url, '/api/v1/silences', init)) as SilenceMade
+}
+
+export async function endSilence(url: string, id: number): Promise<SilenceRow> {
+  return (await get(url, `/api/v1/silences?id=${id}`, { method: 'DELETE' })) as SilenceRow
+}
+
 function nodeUrl(args: Readonly<Record<string, unknown>>, config: NodeConfig): string {
   if (typeof args.url === 'string') {
     const url = URL.parse(args.url) ?? URL.parse(`http://${args.url}`)
@@ -109,10 +123,17 @@ export async function reachNode(url: string): Promise<NodeStatus | null> {
   return isStatus ? (answer as NodeStatus) : null
 }
 
-async function get(url: string, path: string): Promise<unknown> {
-  const response = await fetch(url + path, { signal: AbortSignal.timeout(ANSWER_MS_MAX), redirect: 'error' })
-  const body = (await response.json()) as { readonly error?: string }
+async function get(url: string, path: string, init: RequestInit = {}): Promise<unknown> {
+  const response = await fetch(url + path, {
+    signal: AbortSignal.timeout(ANSWER_MS_MAX),
+    redirect: 'error',
+    ...init,
+  })
+  const body = (await response.json()) as { readonly error?: string; readonly faults?: readonly Fault[] }
   if (response.ok) return body
+  // What was asked for is not possible: its faults are the answer.
+  if (response.status === 400 && init.method !== undefined)
+    throw new MillraceError('INPUT_INVALID', body.error ?? 'no reason given', { faults: body.faults ?? [] })
   throw new MillraceError(
     'UNAVAILABLE',
     `${url} answers ${response.status}: ${body.error ?? 'no reason given'}`,
@@ -165,7 +186,7 @@ function askNode(url: string, status: NodeStatus): Answers {
     dataDirectory: status.dataDirectory,
     status,
     pipelines: () => rows<PipelineStatus>('/api/v1/pipelines', {}),
-    alerts: (query) => rows<Alert>('/api/v1/alerts', query),
+    alerts: (query) => rows<CurrentAlert>('/api/v1/alerts', query),
     alertHistory: async ({ fromMs, toMs, ...query }) => {
       const asked = { ...query, from: fromMs, to: toMs }
       return (await ask('/api/v1/alerts/history', asked)) as Page<AlertRow>
@@ -180,6 +201,7 @@ function askNode(url: string, status: NodeStatus): Answers {
       return (await ask('/api/v1/incidents', asked)) as IncidentsAnswer
     },
     feedback: (query) => rows<FeedbackStatement>('/api/v1/feedback', query),
+    silences: (query) => rows<SilenceRow>('/api/v1/silences', query),
     close: async () => {},
   }
 }
@@ -228,6 +250,7 @@ async function openStore(url: string, config: NodeConfig, shell: Shell): Promise
     alertHistory: (query) => queries.alertHistory(query),
     incidents: (query) => queries.incidents(query),
     feedback: async (query) => listFeedback(log.feedback(), query),
+    silences: (query) => queries.silences(query),
     async close() {
       await state.close()
       await log.close()

@@ -53,10 +53,21 @@ const COMMANDS: Readonly<Record<string, Listed>> = {
     load: async () => (await import('./top.ts')).top,
   },
   alerts: {
-    summary: 'alerts, their history, what you think of them; a test of where they go',
+    summary: 'alerts, their history, silences, what you think of them; a test of where they go',
     positionals:
-      '[list | incidents | expected ID | missed PIPELINE SERIES | feedback | undo NUMBER | test PIPELINE...]',
-    words: ['list', 'incidents', 'expected', 'missed', 'feedback', 'undo', 'test'],
+      '[list | incidents | expected ID | missed PIPELINE SERIES | feedback | undo NUMBER | silence CONDITION... | silences | unsilence NUMBER | test PIPELINE...]',
+    words: [
+      'list',
+      'incidents',
+      'expected',
+      'missed',
+      'feedback',
+      'undo',
+      'silence',
+      'silences',
+      'unsilence',
+      'test',
+    ],
     load: async () => (await import('./alerts.ts')).alerts,
   },
   explain: {

@@ -88,6 +88,7 @@ function pipelineStatus(change: Partial<PipelineStatus> = {}): PipelineStatus {
 async function fakeNode(
   answers: Readonly<Record<string, unknown>> = {},
   asked: string[] = [],
+  bodies: unknown[] = [],
 ): Promise<{ url: string; port: string; answers: Record<string, unknown> }> {
   const all: Record<string, unknown> = {
     '/api/v1/status': nodeStatus(),
@@ -96,8 +97,11 @@ async function fakeNode(
     '/api/v1/alerts/history': { rows: [testAlert({ atMs: NOW, state: 'resolved' })], cursor: null },
     ...answers,
   }
-  const server = createServer((req, res) => {
+  const server = createServer(async (req, res) => {
     asked.push(req.url!)
+    const chunks: Buffer[] = []
+    for await (const chunk of req as AsyncIterable<Buffer>) chunks.push(chunk)
+    if (chunks.length > 0) bodies.push(JSON.parse(Buffer.concat(chunks).toString()))
     const body = all[req.url!.replace(/\?.*/, '')]
     res.writeHead(body === undefined ? 404 : 200, { 'Content-Type': 'application/json' })
     res.end(JSON.stringify(body ?? { error: 'there is nothing here' }))
@@ -303,6 +307,95 @@ describe('millrace alerts', () => {
     })
     for (const place of ['--gap: has no unit', '--by: names no label', '--since: is not a time'])
       expect(err).toContain(place)
+  })
+
+  const SILENCE = {
+    id: 3,
+    state: 'active',
+    match: ['rack="r7"'],
+    pipeline: null,
+    detector: null,
+    severity: 'warning',
+    fromMs: NOW,
+    untilMs: NOW + 7_200_000,
+    comment: 'new switch',
+    madeMs: NOW,
+    endedMs: null,
+  }
+
+  test('silence hands on every condition and tells what was made, with what looks wrong', async () => {
+    const asked: string[] = []
+    const bodies: unknown[] = []
+    const warnings = ['no group has a label "rak" so far. Did you mean "rack"?']
+    const { port } = await fakeNode(
+      { '/api/v1/silences': { silence: SILENCE, alerts: 2, warnings, rows: [SILENCE] } },
+      asked,
+      bodies,
+    )
+    const words = ['alerts', 'silence', 'rack=r7', '--match', 'host=~web-.*', '--match=dc!=a', '--for', '2h']
+    const { code, out, err } = await runCommand([...words, '--comment', 'new switch', '--port', port], {
+      cwd: dir,
+      nowMs: NOW,
+    })
+    expect(code).toBe(0)
+    expect(bodies).toEqual([
+      { match: ['rack=r7', 'host=~web-.*', 'dc!=a'], for: '2h', comment: 'new switch' },
+    ])
+    expect(out).toBe(
+      'active     3  until 2026-01-31 14:00:00Z (2h)  rack="r7", severity warning  new switch\n',
+    )
+    expect(err).toContain('Did you mean "rack"?')
+    expect(err).toContain('it holds for 2 of the alerts that stand now')
+    const listed = await runCommand(['alerts', 'silences', '--state', 'active', '--port', port], {
+      cwd: dir,
+      nowMs: NOW,
+    })
+    expect(listed.out).toBe(out)
+    expect(asked.at(-1)).toBe('/api/v1/silences?state=active')
+  })
+
+  test('a time of day is the next one that comes', async () => {
+    const bodies: { until?: unknown }[] = []
+    const { port } = await fakeNode(
+      { '/api/v1/silences': { silence: SILENCE, alerts: 0, warnings: [] } },
+      [],
+      bodies,
+    )
+    const evening = new Date(NOW)
+    evening.setHours(18, 0, 0, 0)
+    if (evening.getTime() <= NOW) evening.setDate(evening.getDate() + 1)
+    const words = ['alerts', 'silence', 'rack=r7', '--until', '18:00', '--comment', 'x', '--port', port]
+    const { err } = await runCommand(words, { cwd: dir, nowMs: NOW })
+    expect(bodies.at(-1)!.until).toBe(evening.getTime())
+    expect(err).toContain('it holds for no alert that stands now')
+  })
+
+  test('unsilence ends one by its number; without a node neither is possible, and a list is', async () => {
+    const asked: string[] = []
+    const ended = { ...SILENCE, state: 'expired', endedMs: NOW }
+    const { port } = await fakeNode({ '/api/v1/silences': ended }, asked)
+    const { out } = await runCommand(['alerts', 'unsilence', '3', '--port', port], { cwd: dir, nowMs: NOW })
+    expect(out).toBe('expired    3  ended 2026-01-31 12:00:00Z  rack="r7", severity warning  new switch\n')
+    expect(asked.at(-1)).toBe('/api/v1/silences?id=3')
+    for (const words of [[], ['x'], ['3', '4']])
+      expect(await runCommand(['alerts', 'unsilence', ...words], { cwd: dir })).toMatchObject({ code: 2 })
+    const data = join(dir, 'data')
+    await (await openStore({ dir: data })).close()
+    const nobody = ['--data', data, '--port', await freePort()]
+    expect((await runCommand(['alerts', 'unsilence', '3', ...nobody], { cwd: dir })).err).toContain(
+      'no node answers',
+    )
+    const make = ['alerts', 'silence', 'a=b', '--for', '1h', '--comment', 'x', ...nobody]
+    expect((await runCommand(make, { cwd: dir })).err).toContain('no node answers')
+    const listed = await runCommand(['alerts', 'silences', ...nobody], { cwd: dir })
+    expect(listed).toMatchObject({ code: 0, err: 'no silences\n' })
+  })
+
+  test('an alert that is silenced is marked, by which silence', async () => {
+    const alert = { ...testAlert({ atMs: NOW }), silencedBy: 3 }
+    const { port } = await fakeNode({ '/api/v1/alerts': { rows: [alert] } })
+    const { out } = await runCommand(['alerts', '--port', port], { cwd: dir })
+    expect(out).toContain('silenced by 3  cpu/mean-ewma')
   })
 
   test('what is not understood is a usage error, with what was meant', async () => {

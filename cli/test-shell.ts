@@ -1,6 +1,6 @@
 /** A shell for tests of commands that need no node of their own: what they print is kept, signals and keys are sent by hand. */
 import { MillraceError } from '../engine/contract/errors.ts'
-import { systemClock } from '../engine/util/clock.ts'
+import { ManualClock, systemClock } from '../engine/util/clock.ts'
 import { registry } from '../operators/registry.ts'
 import { dispatch } from './dispatch.ts'
 import type { Shell, StopSignal, Terminal } from './shell.ts'
@@ -12,6 +12,8 @@ export interface TestWorld {
   readonly terminal?: () => Terminal | null
   readonly stopped?: Promise<StopSignal>
   readonly onOut?: (text: string) => void
+  /** A clock that stands still there. */
+  readonly nowMs?: number
 }
 
 export interface Ran {
@@ -26,7 +28,7 @@ export async function runCommand(words: readonly string[], world: TestWorld): Pr
   const shell: Shell = {
     cwd: world.cwd,
     env: world.env ?? {},
-    clock: systemClock,
+    clock: world.nowMs === undefined ? systemClock : new ManualClock(world.nowMs),
     out(text) {
       out += text
       world.onOut?.(text)

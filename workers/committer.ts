@@ -9,7 +9,9 @@ import { CommitCollector, type Committed } from '../engine/broker/commit-collect
 import { DEAD_LETTERS_BYTES_MAX, retainDeadLetters } from '../engine/broker/dead-letter-retention.ts'
 import { Board, PHASE_ABANDONED, PHASE_COMMITTER_ENDS, PHASE_RUNNING } from '../engine/broker/node-board.ts'
 import { PartialRetention } from '../engine/broker/partial-retention.ts'
+import { SilenceKeeper } from '../engine/broker/silence-keeper.ts'
 import type { DeadLetter } from '../engine/contract/dead-letter.ts'
+import type { Silence, SilenceSpec } from '../engine/contract/silences.ts'
 import * as catalog from '../engine/metrics/catalog.ts'
 import { ThreadMetrics } from '../engine/metrics/thread-metrics.ts'
 import type { Doorbell } from '../engine/ring/doorbell.ts'
@@ -54,6 +56,7 @@ export class CommitterThread {
   readonly #shardBells: readonly Doorbell[]
   #port: MessagePort
   readonly #collector: CommitCollector
+  readonly #silences: SilenceKeeper
   readonly #partials: PartialRetention
   #partialsDue = false
   readonly #remember: RememberMessage[] = []
@@ -90,6 +93,7 @@ export class CommitterThread {
     this.#rowOf = new Map(wiring.pipelines.map(({ pipelineId }, row) => [pipelineId, row]))
     this.#windowedDebt = new Float64Array(wiring.pipelines.length)
     this.#collector = new CommitCollector(wiring.rings.length, wiring.pipelines, writer)
+    this.#silences = new SilenceKeeper(this.#rowOf.keys(), writer)
     this.#partials = new PartialRetention(wiring.pipelines)
     const nowMs = clock.monotonicMs()
     this.#committedAtMs = nowMs
@@ -141,11 +145,13 @@ export class CommitterThread {
   }
 
   get #isWaitedFor(): boolean {
-    return this.#collector.isUrgent || this.#remember.length > 0
+    return this.#collector.isUrgent || this.#remember.length > 0 || this.#silences.isDue(this.#clock.nowMs())
   }
 
   #hasWork(): boolean {
-    return this.#collector.hasCommittable || this.#remember.length > 0
+    return (
+      this.#collector.hasCommittable || this.#remember.length > 0 || this.#silences.isDue(this.#clock.nowMs())
+    )
   }
 
   #drain(): void {
@@ -172,21 +178,38 @@ export class CommitterThread {
       const received = receiveMessageOnPort(this.#wiring.control)
       if (received === undefined) return obeyed
       const message = received.message as CommitterControl
-      const refusal = this.#carryOut(message)
-      const answer: ControlAnswer = { request: message.request, refusal }
-      this.#wiring.control.postMessage(answer)
+      this.#wiring.control.postMessage({ request: message.request, ...this.#carryOut(message) })
     }
   }
 
-  #carryOut(message: CommitterControl): string | null {
+  #carryOut(message: CommitterControl): Omit<ControlAnswer, 'request'> {
     switch (message.type) {
       case 'ring':
-        return this.#replaceRing(message.shard, message.ring)
+        return { refusal: this.#replaceRing(message.shard, message.ring) }
       case 'dead-letter':
-        return this.#putDeadLetter(message.pipelineId, message.letter)
+        return { refusal: this.#putDeadLetter(message.pipelineId, message.letter) }
       case 'sinks':
-        return this.#replaceSinks(message.port)
+        return { refusal: this.#replaceSinks(message.port) }
+      case 'silence':
+        return this.#changeSilences(message)
     }
+  }
+
+  /** Durable when it returns. What is committable goes first: a silence holds for what is committed after it was made. */
+  #changeSilences(
+    change: { readonly spec: SilenceSpec } | { readonly end: number },
+  ): Omit<ControlAnswer, 'request'> {
+    this.#commit()
+    const nowMs = this.#clock.nowMs()
+    const silence = this.#writer.transaction((txn): Silence | string =>
+      'spec' in change
+        ? this.#silences.make(txn, change.spec, nowMs)
+        : this.#silences.end(txn, change.end, nowMs),
+    )
+    if (typeof silence === 'string') return { refusal: silence }
+    // It is active, or what it held back is told, when it is answered.
+    this.#commit()
+    return { refusal: null, silence }
   }
 
   /** The sink thread is gone. What it said it had delivered is durable when this returns: its successor goes on from there. */
@@ -236,8 +259,15 @@ export class CommitterThread {
     const isWaitedFor = this.#isWaitedFor
     const remembered = this.#remember.splice(0)
     killPoint('commit-taken')
+    let retold = 0
     const committed = this.#writer.transaction((txn) => {
-      const result = this.#collector.apply(txn)
+      const nowMs = this.#clock.nowMs()
+      if (this.#silences.isDue(nowMs)) {
+        const nextSeqOf = (pipelineId: number, partition: number): number =>
+          this.#collector.nextSeq(pipelineId, partition)
+        retold = this.#silences.advance(txn, nowMs, nextSeqOf)
+      }
+      const result = this.#collector.apply(txn, this.#silences)
       for (const { pipelineId, sink, json } of remembered) txn.putSink(pipelineId, sink, json)
       return result
     })
@@ -259,7 +289,7 @@ export class CommitterThread {
     if (isWaitedFor) this.#hurriedAtMs = this.#committedAtMs
     this.#waitedSinceMs = Infinity
     this.#measure(committed, (this.#committedAtMs - startedMs) / 1_000)
-    if (committed.entries > 0 || remembered.length > 0) {
+    if (committed.entries > 0 || retold > 0 || remembered.length > 0) {
       const message: CommittedMessage = {
         committed: true,
         remembered: remembered.map(({ request }) => request),
@@ -289,6 +319,8 @@ export class CommitterThread {
   #measure(committed: Committed, seconds: number): void {
     const metrics = this.#metrics
     metrics.observe(catalog.COMMIT_DURATION, seconds)
+    metrics.set(catalog.SILENCES_ACTIVE, this.#silences.activeCount)
+    metrics.set(catalog.ALERTS_WITHHELD, this.#silences.unheardCount)
     for (const [pipelineId, rows] of committed.resultRows) {
       metrics.add(catalog.PIPELINE_RESULTS, rows, this.#rowOf.get(pipelineId)!)
     }

@@ -5,6 +5,7 @@
 import type { Board } from '../engine/broker/node-board.ts'
 import type { LiveAlerts, LiveEvents, LiveHello, LivePipeline, LiveStatus } from '../engine/contract/live.ts'
 import type { Queries } from '../engine/contract/queries.ts'
+import type { SilenceRow } from '../engine/contract/silences.ts'
 import type { LiveEvent, LiveSource } from '../engine/http/live-hub.ts'
 import type { Readiness } from '../engine/http/probes.ts'
 import * as catalog from '../engine/metrics/catalog.ts'
@@ -43,6 +44,7 @@ export class LiveNode implements LiveSource {
   #status: LiveStatus | null = null
   #statusAtMs = 0
   #alerts: LiveAlerts = { total: 0, alerts: [] }
+  #silences: readonly SilenceRow[] = []
   #alertsAtMs = 0
   #version = ''
   #dataDirectory = ''
@@ -76,7 +78,7 @@ export class LiveNode implements LiveSource {
     this.#dataDirectory = dataDirectory
     this.#startedMs = startedMs
     if (!(await this.#feed.open())) return
-    await Promise.all([this.#askStatus(opening), this.#askAlerts(opening)])
+    await Promise.all([this.#askStatus(opening), this.#askAlerts(opening), this.#askSilences(opening)])
   }
 
   poll(): readonly LiveEvent[] {
@@ -85,6 +87,7 @@ export class LiveNode implements LiveSource {
     const nowMs = systemClock.monotonicMs()
     const due = nowMs - this.#alertsAtMs >= ALERTS_EVERY_MS
     if (transitions.length > 0 || due) this.#later(this.#askAlerts(this.#opening))
+    if (due) this.#later(this.#askSilences(this.#opening))
     if (nowMs - this.#statusAtMs >= STATUS_EVERY_MS) this.#later(this.#askStatus(this.#opening))
     return [
       ...cut(series, SERIES_TOLD_MAX).map((part) => event('series', part)),
@@ -110,6 +113,7 @@ export class LiveNode implements LiveSource {
     yield event('hello', hello)
     if (this.#status !== null) yield event('status', this.#status)
     yield event('alerts', this.#alerts)
+    yield event('silences', this.#silences)
     for (const part of this.#feed.parts()) yield event('series', part)
   }
 
@@ -135,6 +139,15 @@ export class LiveNode implements LiveSource {
     if (JSON.stringify(told) === JSON.stringify(this.#alerts)) return
     this.#alerts = told
     this.#waiting.push(event('alerts', told))
+  }
+
+  async #askSilences(opening: number): Promise<void> {
+    const { queries } = this.#options
+    const silences = await queries.silences({})
+    const told = silences.filter(({ state }) => state !== 'expired')
+    if (opening !== this.#opening || JSON.stringify(told) === JSON.stringify(this.#silences)) return
+    this.#silences = told
+    this.#waiting.push(event('silences', told))
   }
 
   async #askStatus(opening: number): Promise<void> {

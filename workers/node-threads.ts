@@ -17,6 +17,7 @@ import {
 import { type BatchPlace, createShardActivity, ShardActivity } from '../engine/broker/shard-activity.ts'
 import type { NodeConfig } from '../engine/config/config.ts'
 import { MillraceError } from '../engine/contract/errors.ts'
+import type { Silence } from '../engine/contract/silences.ts'
 import { storedStreams } from '../engine/contract/streams.ts'
 import * as catalog from '../engine/metrics/catalog.ts'
 import type { ThreadBlock } from '../engine/metrics/exporter.ts'
@@ -40,6 +41,7 @@ import type {
   LogWriterWiring,
   ShardWiring,
   SharedWiring,
+  SilenceChange,
   SinkControl,
   SinkReport,
   SinkWiring,
@@ -77,7 +79,7 @@ export class NodeThreads {
   readonly #seats: ShardSeat[]
   readonly #writerControl = new MessageChannel()
   readonly #committerControl = new MessageChannel()
-  readonly #answers = new Map<number, (refusal: string | null) => void>()
+  readonly #answers = new Map<number, (answer: ControlAnswer) => void>()
   #nextRequest = 1
   readonly #writerBell = createDoorbell()
   readonly #committerBell = createDoorbell()
@@ -140,9 +142,9 @@ export class NodeThreads {
       activity: createShardActivity(),
     }))
     for (const { port1 } of [this.#writerControl, this.#committerControl]) {
-      port1.on('message', ({ request, refusal }: ControlAnswer) => {
-        this.#answers.get(request)?.(refusal)
-        this.#answers.delete(request)
+      port1.on('message', (answer: ControlAnswer) => {
+        this.#answers.get(answer.request)?.(answer)
+        this.#answers.delete(answer.request)
       })
       port1.unref()
     }
@@ -290,26 +292,41 @@ export class NodeThreads {
     ])
   }
 
-  #tellLogWriter(shard: number, ring: SharedArrayBuffer): Promise<string | null> {
-    return this.#asked((request) => {
+  /** Resolves with how it is stored then; rejects with INPUT_INVALID where it is not possible. */
+  async changeSilences(change: SilenceChange): Promise<Silence> {
+    const { refusal, silence } = await this.#askCommitter({ type: 'silence', ...change })
+    if (silence === undefined) throw new MillraceError('INPUT_INVALID', refusal ?? 'no silence was changed')
+    return silence
+  }
+
+  async #tellLogWriter(shard: number, ring: SharedArrayBuffer): Promise<string | null> {
+    const { refusal } = await this.#asked((request) => {
       const message: LogWriterControl = { request, shard, ring }
       this.#writerControl.port1.postMessage(message)
       new Doorbell(this.#writerBell).ring()
     })
+    return refusal
   }
 
-  #tellCommitter(
+  async #tellCommitter(
     message: WithoutRequest<CommitterControl>,
     ports: readonly MessagePort[] = [],
   ): Promise<string | null> {
+    return (await this.#askCommitter(message, ports)).refusal
+  }
+
+  #askCommitter(
+    message: WithoutRequest<CommitterControl>,
+    ports: readonly MessagePort[] = [],
+  ): Promise<ControlAnswer> {
     return this.#asked((request) => {
-      this.#committerControl.port1.postMessage({ ...message, request } satisfies CommitterControl, [...ports])
+      this.#committerControl.port1.postMessage({ ...message, request } as CommitterControl, [...ports])
       new Doorbell(this.#committerBell).ring()
     })
   }
 
   /** A thread that never answers has failed, and then the process ends. */
-  #asked(ask: (request: number) => void): Promise<string | null> {
+  #asked(ask: (request: number) => void): Promise<ControlAnswer> {
     const request = this.#nextRequest++
     return new Promise((resolve) => {
       this.#answers.set(request, resolve)

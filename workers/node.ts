@@ -11,6 +11,7 @@ import type { Disturbance } from '../engine/contract/live.ts'
 import type { Node, NodeInput, RunSummary } from '../engine/contract/node.ts'
 import type { PipelinePlan } from '../engine/contract/plan.ts'
 import type { PipelineState, Queries } from '../engine/contract/queries.ts'
+import type { Silence } from '../engine/contract/silences.ts'
 import type { Readiness } from '../engine/http/probes.ts'
 import { createHttpServer, type HttpServer } from '../engine/http/server.ts'
 import * as catalog from '../engine/metrics/catalog.ts'
@@ -37,7 +38,9 @@ import { NodeThreads } from './node-threads.ts'
 import { NodeView } from './node-view.ts'
 import { ownersSettled } from './owners-settled.ts'
 import { type Prepared, prepareStore } from './prepare.ts'
+import { Silences } from './silences.ts'
 import { wireOf } from './wire-error.ts'
+import type { SilenceChange } from './wiring.ts'
 
 const HEARTBEAT_MS = 1_000
 const START_MS_MAX = 60_000
@@ -273,8 +276,21 @@ class LocalNode implements RunningNode {
           return feedback
         },
       }),
+      silences: new Silences({
+        pipelines,
+        state: this.#state,
+        queries: this.queries,
+        change: (change) => this.#changeSilences(change),
+        clock: systemClock,
+      }),
       ...(this.#options.demo === true ? { demo: this.#disturber } : {}),
     })
+  }
+
+  #changeSilences(change: SilenceChange): Promise<Silence> {
+    if (!this.#ready)
+      throw new MillraceError('UNAVAILABLE', 'the node is stopping. Ask again when it is back.')
+    return this.#threads.changeSilences(change)
   }
 
   #pipelineState(): { readonly state: PipelineState; readonly problem: string | null } {

@@ -7,6 +7,7 @@ import type { Acknowledgement } from '../engine/broker/log-appender.ts'
 import type { BoardBuffers, BoardPipeline, BoardTopic } from '../engine/broker/node-board.ts'
 import type { DeadLetter } from '../engine/contract/dead-letter.ts'
 import type { WireError } from '../engine/contract/errors.ts'
+import type { Silence, SilenceSpec } from '../engine/contract/silences.ts'
 import type { DedupeOptions } from '../engine/store/dedupe/dedupe.ts'
 
 export interface SharedWiring {
@@ -105,12 +106,18 @@ export type CommitterControl =
       readonly request: number
       readonly port: MessagePort
     }
+  | ({ readonly type: 'silence'; readonly request: number } & SilenceChange)
+
+/** A silence is made, or ends before its time. */
+export type SilenceChange = { readonly spec: SilenceSpec } | { readonly end: number }
 
 /** Log writer, committer → supervisor. */
 export interface ControlAnswer {
   readonly request: number
   /** Why it was not done; null: it is, and durable where it is stored. */
   readonly refusal: string | null
+  /** As it is stored: what was made or ended. */
+  readonly silence?: Silence
 }
 
 /** Log writer → main: one a transaction. */

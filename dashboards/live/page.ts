@@ -51,6 +51,10 @@ export const PAGE_HTML = `<!doctype html>
         <span id="alerts-summary" class="quiet"></span>
       </div>
       <ul id="alerts-now" class="alerts"></ul>
+      <section id="silences" aria-labelledby="silences-title" hidden>
+        <h3 id="silences-title">Silences</h3>
+        <ul id="silences-list" class="alerts"></ul>
+      </section>
       <h3>Lately</h3>
       <ul id="alerts-recent" class="alerts"></ul>
     </aside>
@@ -73,6 +77,7 @@ export const PAGE_HTML = `<!doctype html>
   <a href="/api/v1/status">status</a>
   <a href="/api/v1/pipelines">pipelines</a>
   <a href="/api/v1/alerts">alerts</a>
+  <a href="/api/v1/silences">silences</a>
   <a href="/api/v1/incidents">incidents</a>
 </footer>
 <p id="voice" class="hidden" role="status"></p>

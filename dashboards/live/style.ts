@@ -144,6 +144,7 @@ aside h3 { margin: 1rem 0 .4rem; color: var(--quiet); }
 .calm { padding: .7rem .75rem; border: 1px dashed var(--line); border-radius: 8px; color: var(--quiet); }
 .event { padding: .4rem 0; border-top: 1px solid var(--line); }
 .event:first-child { border-top: 0; }
+.alert.silence { border-left-color: var(--line); }
 .alert-head { display: flex; align-items: baseline; gap: .6rem; }
 .age { margin-left: auto; color: var(--quiet); font-size: .8rem; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .alert.firing .age { color: var(--text); opacity: .85; }

@@ -91,6 +91,11 @@ export interface Committed {
   readonly checkpointBytes: number
 }
 
+/** Told of each transition inside the transaction that commits it. */
+export interface AlertWatch {
+  committed(txn: StateTransaction, pipelineId: number, partition: number, seq: number, alert: Alert): void
+}
+
 const decoder = new TextDecoder()
 
 export class CommitCollector {
@@ -166,6 +171,11 @@ export class CommitCollector {
   /** Next offset wanted by a stream, as committed. */
   position(pipelineId: number, partition: number): number {
     return this.#streams.get(streamKey(pipelineId, partition))?.position ?? 0
+  }
+
+  /** Number of the next entry to commit. */
+  nextSeq(pipelineId: number, partition: number): number {
+    return this.#streams.get(streamKey(pipelineId, partition))?.nextSeq ?? 0
   }
 
   /** Copies one frame. */
@@ -246,7 +256,7 @@ export class CommitCollector {
   }
 
   /** Writes everything committable. Call inside a transaction; a throw undoes it and must end the process. */
-  apply(txn: StateTransaction): Committed {
+  apply(txn: StateTransaction, watch: AlertWatch | null = null): Committed {
     const committed = {
       entries: 0,
       resultRows: new Map<number, number>(),
@@ -256,7 +266,7 @@ export class CommitCollector {
       checkpoints: 0,
       checkpointBytes: 0,
     }
-    for (const operation of this.#committable) write(txn, operation, this.#firing, committed)
+    for (const operation of this.#committable) write(txn, operation, this.#firing, watch, committed)
     return committed
   }
 
@@ -302,6 +312,7 @@ function write(
   txn: StateTransaction,
   operation: Operation,
   firing: Map<number, Set<string>>,
+  watch: AlertWatch | null,
   committed: {
     entries: number
     resultRows: Map<number, number>
@@ -337,9 +348,11 @@ function write(
       // Sinks are nudged for what they can see.
       if (!stream.isInternal) committed.entries++
       killPoint('commit-entry')
-      if (kind === ENTRY_ALERT)
-        committed.alerts.push({ pipelineId, state: keepAlert(txn, pipelineId, bytes, firing) })
-      else if (kind === ENTRY_RESULTS) {
+      if (kind === ENTRY_ALERT) {
+        const alert = keepAlert(txn, pipelineId, bytes, firing)
+        watch?.committed(txn, pipelineId, partition, seq, alert)
+        committed.alerts.push({ pipelineId, state: alert.state })
+      } else if (kind === ENTRY_RESULTS) {
         // rowCount is the first word of the entry (contract/entries.ts).
         const rows = new DataView(bytes.buffer, bytes.byteOffset).getInt32(0, true)
         committed.resultRows.set(pipelineId, (committed.resultRows.get(pipelineId) ?? 0) + rows)
@@ -400,7 +413,7 @@ function keepAlert(
   pipelineId: number,
   bytes: Uint8Array,
   firing: Map<number, Set<string>>,
-): Alert['state'] {
+): Alert {
   const json = decoder.decode(bytes)
   const alert = JSON.parse(json) as Alert
   const ids = firing.get(pipelineId)!
@@ -408,7 +421,7 @@ function keepAlert(
   else ids.delete(alert.id)
   if (alert.state === 'resolved') txn.removeAlert(pipelineId, alert.id)
   else txn.putAlert(pipelineId, alert.id, json)
-  return alert.state
+  return alert
 }
 
 function streamKey(pipelineId: number, partition: number): number {

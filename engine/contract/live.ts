@@ -7,8 +7,9 @@
 import type { Alert } from './alert.ts'
 import type { Ledger } from './entries.ts'
 import type { PipelinePlan } from './plan.ts'
-import type { DetectorStatus, DiskStatus, PipelineState, ThreadStatus } from './queries.ts'
+import type { CurrentAlert, DetectorStatus, DiskStatus, PipelineState, ThreadStatus } from './queries.ts'
 import type { Labels } from './samples.ts'
+import type { SilenceRow } from './silences.ts'
 
 export interface LiveEvents {
   hello: LiveHello
@@ -17,6 +18,8 @@ export interface LiveEvents {
   points: readonly LivePoint[]
   transitions: readonly Alert[]
   alerts: LiveAlerts
+  /** Active ones and those to come. */
+  silences: readonly SilenceRow[]
   status: LiveStatus
   /** The stream ends: why. Come back later. */
   problem: { readonly code: string; readonly error: string }
@@ -55,7 +58,7 @@ export const LIVE_DIGITS = 7
 /** As they stand: the oldest first, and how many there are in all. Told when they change. */
 export interface LiveAlerts {
   readonly total: number
-  readonly alerts: readonly Alert[]
+  readonly alerts: readonly CurrentAlert[]
 }
 
 export interface LiveStatus {

@@ -10,6 +10,7 @@ import type { FeedbackRow } from './feedback.ts'
 import type { PipelinePlan, Severity } from './plan.ts'
 import type { DetectorHealth, ExplanationFact, LateBody, ResultBody } from './plugins.ts'
 import type { Labels } from './samples.ts'
+import type { SilenceRow, SilenceState } from './silences.ts'
 
 /** Rows an answer holds when the asker names no limit, and at most. */
 export const QUERY_ROWS_DEFAULT = 100
@@ -22,11 +23,13 @@ export const QUERY_ROWS_MAX = 10_000
 export interface Queries {
   results(query: ResultsQuery): Promise<Page<ResultRow>>
   /** Alerts as they stand now: the newest transition of each that is pending or firing (or as `state` asks). */
-  alerts(query: AlertsQuery): Promise<readonly Alert[]>
+  alerts(query: AlertsQuery): Promise<readonly CurrentAlert[]>
   /** Every transition, oldest first. */
   alertHistory(query: AlertHistoryQuery): Promise<Page<AlertRow>>
   /** Alerts that belong together, because they stood at the same time (or nearly) and share labels. */
   incidents(query: IncidentsQuery): Promise<IncidentsAnswer>
+  /** Active, to come, and over for as long as they are kept. */
+  silences(query: SilencesQuery): Promise<readonly SilenceRow[]>
   late(query: LateQuery): Promise<Page<LateRow>>
   /** Batches that pipelines gave up, by pipeline, partition and offset; at most DEAD_LETTERS_MAX of them. */
   deadLetters(query: DeadLettersQuery): Promise<readonly DeadLetterRow[]>
@@ -175,6 +178,15 @@ export interface AlertsQuery {
   readonly state?: AlertState
 }
 
+export interface SilencesQuery {
+  readonly state?: SilenceState
+}
+
+export interface CurrentAlert extends Alert {
+  /** The silence that holds for it now: sinks are not told should it become worse. Left out: none. */
+  readonly silencedBy?: number
+}
+
 interface Placed {
   /** `pipeline/partition/seq/row`, the id that sinks see too. */
   readonly id: string
@@ -188,6 +200,8 @@ export interface LateRow extends LateBody, Placed {}
 export interface AlertRow extends Alert {
   readonly entry: string
   readonly partition: number
+  /** The silence because of which sinks were not told of this transition as it came. Left out: they were. */
+  readonly silencedBy?: number
 }
 
 /** `recovering`: a thread of the node failed and is being started again; results go on from where they are. */

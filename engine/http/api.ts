@@ -5,6 +5,7 @@
  *     GET /api/v1/alerts          pipeline, state                              alerts as they stand now
  *     GET /api/v1/alerts/history  pipeline, group.LABEL, state, from, to, limit, cursor
  *     GET /api/v1/incidents       pipeline, from, by, gap                      alerts that belong together
+ *     GET /api/v1/silences        state                                        (POST: silences.ts)
  *     GET /api/v1/late            pipeline, from, to, limit, cursor
  *     GET /api/v1/dead-letters    pipeline
  *     GET /api/v1/explain         pipeline, detector, group.LABEL              what detectors decided for a series
@@ -13,6 +14,7 @@
  */
 import { MillraceError } from '../contract/errors.ts'
 import type { Queries } from '../contract/queries.ts'
+import { SILENCE_STATES } from '../contract/silences.ts'
 import type { Clock } from '../util/clock.ts'
 import { QueryParams } from './query-params.ts'
 
@@ -39,6 +41,10 @@ export const API: Readonly<Record<string, ApiQuestion>> = {
     const fromMs = params.timeMs('from') ?? params.nowMs - INCIDENTS_FROM_MS
     const query = { fromMs, ...given({ pipeline, by: params.names('by'), gapMs: params.durationMs('gap') }) }
     return asked(params, () => queries.incidents(query))
+  },
+  '/api/v1/silences': async (queries, params) => {
+    const query = given({ state: params.oneOf('state', SILENCE_STATES) })
+    return { rows: await asked(params, () => queries.silences(query)) }
   },
   '/api/v1/late': (queries, params) => {
     const query = pageOf(params)

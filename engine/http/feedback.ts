@@ -44,8 +44,8 @@ export async function handleFeedback(
     sendUnread(exchange, refusal.status, `${JSON.stringify(errorBody(refusal))}\n`, headers)
     return
   }
-  const body = await readSmallBody(exchange, REMEDY, headers, BODY_BYTES_MAX)
-  if (body !== undefined) sendJson(res, 200, await say(door, new Said(body), clock), headers)
+  const body = await readSmallBody(exchange, { bytesMax: BODY_BYTES_MAX, remedy: REMEDY, headers })
+  if (body !== null) sendJson(res, 200, await say(door, new Said(body), clock), headers)
 }
 
 function say(door: FeedbackDoor, said: Said, clock: Clock): Promise<FeedbackAnswer> {

@@ -7,8 +7,10 @@ import { type Fault, MillraceError } from '../contract/errors.ts'
 import { PRODUCER_NAME_LENGTH_MAX } from '../contract/idempotency.ts'
 import type { Ingest } from '../contract/ingest.ts'
 import { type Exchange, sendJson } from './exchange.ts'
-import { readSmallBody } from './small-body.ts'
+import { parseSmallBody, readSmallBody } from './small-body.ts'
 
+const BODY_BYTES_MAX = 4_096
+const WHAT = 'the request for a producer'
 const REMEDY = `Send {"name": "…"} with 1 to ${PRODUCER_NAME_LENGTH_MAX} printable ASCII characters, or no body for a producer without a name.`
 
 export async function handleProducers(
@@ -16,20 +18,14 @@ export async function handleProducers(
   exchange: Exchange,
   headers: Readonly<Record<string, string>>,
 ): Promise<void> {
-  const body = await readSmallBody(exchange, REMEDY, headers)
-  if (body === undefined) return
-  const name = readName(body)
-  sendJson(exchange.res, 200, await ingest.openProducer(name), headers)
+  const body = await readSmallBody(exchange, { bytesMax: BODY_BYTES_MAX, remedy: REMEDY, headers })
+  if (body === null) return
+  sendJson(exchange.res, 200, await ingest.openProducer(readName(body)), headers)
 }
 
 function readName(body: string): string | null {
   if (body.trim() === '') return null
-  let written: unknown
-  try {
-    written = JSON.parse(body)
-  } catch {
-    throw invalid({ place: 'body', value: body, problem: 'is not JSON', remedy: REMEDY })
-  }
+  const written = parseSmallBody(body, WHAT, REMEDY)
   if (typeof written !== 'object' || written === null || Array.isArray(written)) {
     throw invalid({ place: 'body', value: written, problem: 'is not an object', remedy: REMEDY })
   }
@@ -45,5 +41,5 @@ function readName(body: string): string | null {
 }
 
 function invalid(fault: Fault): MillraceError {
-  return MillraceError.ofFaults('INPUT_INVALID', 'the request for a producer', [fault])
+  return MillraceError.ofFaults('INPUT_INVALID', WHAT, [fault])
 }

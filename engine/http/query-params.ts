@@ -86,6 +86,14 @@ export class QueryParams {
     return state
   }
 
+  oneOf<T extends string>(name: string, known: readonly T[]): T | undefined {
+    const value = this.text(name)
+    const found = known.find((each) => each === value)
+    if (value !== undefined && found === undefined)
+      this.#fault(name, value, 'is not one of the choices', knownRemedy(value, known))
+    return found
+  }
+
   /** `group.LABEL=VALUE`, as often as there are labels. */
   group(): Labels | undefined {
     const labels: [string, string][] = []

@@ -11,6 +11,7 @@ import { MillraceError } from '../contract/errors.ts'
 import type { FeedbackDoor } from '../contract/feedback.ts'
 import type { Ingest } from '../contract/ingest.ts'
 import type { Queries } from '../contract/queries.ts'
+import type { SilenceDoor } from '../contract/silences.ts'
 import { HTTP_REQUESTS } from '../metrics/catalog.ts'
 import { createMetricsBlock, ThreadMetrics } from '../metrics/thread-metrics.ts'
 import { type Clock, systemClock } from '../util/clock.ts'
@@ -34,6 +35,7 @@ import { HTTP_LIMITS, type HttpLimits, TIMEOUT_CHECK_MS } from './limits.ts'
 import { LiveHub, type LiveLimits, type LiveSource } from './live-hub.ts'
 import { handleHealth, handleHealthz, handlePing, handleReadyz, type Readiness } from './probes.ts'
 import { handleProducers } from './producers.ts'
+import { handleSilences } from './silences.ts'
 import { countRefused, handleWrite, type WriteContext } from './write.ts'
 import { writeError } from './write-answer.ts'
 import type { Dialect } from './write-params.ts'
@@ -55,6 +57,8 @@ export interface HttpServerOptions {
   readonly live?: LiveSource
   /** Defaults: LIVE_LIMITS. */
   readonly liveLimits?: Partial<LiveLimits>
+  /** Who makes and ends silences; without it they can only be read. */
+  readonly silences?: SilenceDoor
   /** The demo's own: without it there is no such path. */
   readonly demo?: DemoDoor
   /** What people say of alerts: without it there is no such path. */
@@ -88,7 +92,7 @@ type Handler = (exchange: Exchange) => void | Promise<void>
 
 interface Route {
   readonly methods: readonly string[]
-  /** What is refused to web pages of others: data to read, or writes; probes are open. */
+  /** What is refused to web pages of others: data to read, or writes, or each by its method; probes are open. */
   readonly guard: 'host' | 'origin' | 'none'
   /** Which dialect errors are told in. */
   readonly dialect: Dialect | null
@@ -96,6 +100,7 @@ interface Route {
 }
 
 const READ = ['GET', 'HEAD'] as const
+const SILENCES = '/api/v1/silences'
 
 /** The page runs its own script and style and talks to this server, and nothing else. */
 const ASSET_HEADERS = {
@@ -235,11 +240,17 @@ function routeTable(
       sendJson(res, 200, await askApi(question, queries, query, context.clock), API_HEADERS)
     })
   }
-  const { demo, feedback } = options
+  const { demo, feedback, silences } = options
   if (feedback !== undefined) {
     add('/api/v1/feedback', [...READ, 'POST'], 'host', (exchange) => {
       return handleFeedback(feedback, exchange, API_HEADERS, context.clock)
     })
+  }
+  const readSilences = routes.get(SILENCES)
+  if (silences !== undefined && readSilences !== undefined) {
+    add(SILENCES, [...READ, 'POST', 'DELETE'], 'host', (exchange) =>
+      isRead(exchange.req) ? readSilences.handle(exchange) : handleSilences(silences, exchange, API_HEADERS),
+    )
   }
   if (demo !== undefined) {
     add('/api/v1/demo/disturb', ['POST'], 'host', (exchange) => handleDisturb(demo, exchange, API_HEADERS))
@@ -269,8 +280,14 @@ function refuse(route: Route, req: IncomingMessage, guard: HostGuard): ErrorAnsw
       headers: { Allow: allow },
     })
   }
-  if (route.guard === 'host') return guard.refuseHost(req.headers.host)
-  return route.guard === 'origin' ? guard.refuseOrigin(req.headers.origin) : null
+  if (route.guard === 'host') {
+    return guard.refuseHost(req.headers.host)
+  }
+  return route.guard === 'none' ? null : guard.refuseOrigin(req.headers.origin)
+}
+
+function isRead({ method }: IncomingMessage): boolean {
+  return READ.some((one) => one === method)
 }
 
 function unknownPath(path: string, known: Iterable<string>): ErrorAnswer {

@@ -1,15 +1,12 @@
-/** Bodies of a few kilobytes, read whole before anything is done with them. */
+/** A short JSON body, read whole: what a person or a script sends to change something, never samples. */
+import { type Fault, MillraceError } from '../contract/errors.ts'
 import { type Exchange, errorAnswer, errorBody, type Headers, sendUnread } from './exchange.ts'
 
-const BODY_BYTES_MAX = 4_096
-
-/** Undefined: it was too large, and that was answered; or the client went away, and there is nobody to answer. */
+/** Null: it is answered already (too large), or the client went away. */
 export async function readSmallBody(
   exchange: Exchange,
-  remedy: string,
-  headers: Headers,
-  bytesMax: number = BODY_BYTES_MAX,
-): Promise<string | undefined> {
+  { bytesMax, remedy, headers }: SmallBody,
+): Promise<string | null> {
   const { req, res, expectsContinue } = exchange
   if (expectsContinue) res.writeContinue()
   const chunks: Buffer[] = []
@@ -21,11 +18,28 @@ export async function readSmallBody(
       chunks.push(chunk)
     }
   } catch {
-    return undefined
+    // The client went away: there is nobody to answer.
+    return null
   }
   if (bytes <= bytesMax) return Buffer.concat(chunks).toString()
-  const message = `the body is larger than ${bytesMax} bytes. ${remedy}`
-  const answer = errorAnswer(413, 'BODY_TOO_LARGE', message)
+  const answer = errorAnswer(413, 'BODY_TOO_LARGE', `the body is larger than ${bytesMax} bytes. ${remedy}`)
   sendUnread(exchange, 413, `${JSON.stringify(errorBody(answer))}\n`, headers)
-  return undefined
+  return null
+}
+
+export interface SmallBody {
+  readonly bytesMax: number
+  /** What to send instead. */
+  readonly remedy: string
+  readonly headers: Headers
+}
+
+/** INPUT_INVALID where it is none. `what`: "the request for a producer". */
+export function parseSmallBody(body: string, what: string, remedy: string): unknown {
+  try {
+    return JSON.parse(body)
+  } catch {
+    const fault: Fault = { place: 'body', value: body, problem: 'is not JSON', remedy }
+    throw MillraceError.ofFaults('INPUT_INVALID', what, [fault])
+  }
 }

@@ -197,6 +197,11 @@ export const PIPELINE_ALERTS = list.counter(
 export const PIPELINE_ALERTS_FIRING = list.gauge('millrace_pipeline_alerts_firing', 'Alerts firing now.', {
   scope: 'pipeline',
 })
+export const SILENCES_ACTIVE = list.gauge('millrace_silences_active', 'Silences that hold now.')
+export const ALERTS_WITHHELD = list.gauge(
+  'millrace_alerts_withheld',
+  'Pending and firing alerts whose newest transition no sink was told of, because of a silence.',
+)
 export const COMMIT_DURATION = list.histogram(
   'millrace_commit_duration_seconds',
   'Commits of results, alerts and progress, fdatasync included; the count is the number of commits.',

@@ -16,6 +16,7 @@ import { MillraceError } from '../contract/errors.ts'
 import type { PipelinePlan } from '../contract/plan.ts'
 import type { LateBody, ResultBody, ScoreBody, SinkFeed, SinkRecord } from '../contract/plugins.ts'
 import type { Labels } from '../contract/samples.ts'
+import type { Retold } from '../contract/silences.ts'
 import type { Entry, PastPlan } from '../store/state-contract.ts'
 import { assert } from '../util/assert.ts'
 
@@ -105,6 +106,12 @@ export class EntryDecoder {
     if (kind === ENTRY_RESULTS) return { id, partition, seq, row, body: this.#result(partition, entry, row) }
     if (kind === ENTRY_LATE) return { id, partition, seq, row, body: this.#late(entry, row) }
     return { id, partition, seq, row, body: this.#alert(partition, entry) }
+  }
+
+  /** A transition that is told late, as row `row` before the entry `beforeSeq`; its id is the one it has in the stream. */
+  retold(partition: number, { beforeSeq, seq, json }: Retold, row: number): SinkRecord {
+    const id = `${this.#pipeline}/${partition}/${seq}/0`
+    return { id, partition, seq: beforeSeq, row, body: JSON.parse(json) as Alert }
   }
 
   /** Rows of an entry; checks that its length is what its header says and what this plan makes. */

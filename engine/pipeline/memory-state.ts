@@ -8,6 +8,7 @@ import { emptyLedger, type Ledger } from '../contract/entries.ts'
 import type { PipelinePlan } from '../contract/plan.ts'
 import type { SinkProgress } from '../contract/plugins.ts'
 import type { Labels, SampleView } from '../contract/samples.ts'
+import type { Retold, Silence, Withheld } from '../contract/silences.ts'
 import { encodeSeriesKey } from '../series/series-key.ts'
 import type { Entry, PipelineRecord, Progress, StateReader } from '../store/state-contract.ts'
 import { assert } from '../util/assert.ts'
@@ -47,6 +48,9 @@ export class MemoryState
       | 'alerts'
       | 'seqRange'
       | 'sink'
+      | 'silences'
+      | 'withheld'
+      | 'retold'
       | 'deadLetters'
     >
 {
@@ -58,6 +62,10 @@ export class MemoryState
   readonly #sinks = new Map<string, string>()
   ledger: Ledger = emptyLedger()
   readonly letters: DeadLetter[] = []
+  silenced: readonly Silence[] = []
+  /** Of every partition alike. */
+  withheldRows: readonly Withheld[] = []
+  retoldRows: readonly Retold[] = []
 
   constructor(plan: PipelinePlan, id = 1) {
     this.plan = plan
@@ -182,6 +190,18 @@ export class MemoryState
 
   alerts(): readonly { readonly id: string; readonly json: string }[] {
     return [...this.#alerts].map(([id, alert]) => ({ id, json: JSON.stringify(alert) }))
+  }
+
+  silences(): readonly Silence[] {
+    return this.silenced
+  }
+
+  withheld(_pipelineId: number, _partition: number, fromSeq: number, toSeq: number): readonly Withheld[] {
+    return this.withheldRows.filter(({ seq }) => seq >= fromSeq && seq < toSeq)
+  }
+
+  retold(_pipelineId: number, _partition: number, fromSeq: number, toSeq: number): readonly Retold[] {
+    return this.retoldRows.filter(({ beforeSeq }) => beforeSeq >= fromSeq && beforeSeq < toSeq)
   }
 
   sink(_pipelineId: number, sink: string): string | null {

@@ -24,7 +24,10 @@ export type { SinkMetrics, SinkStatus } from './sink-feeder.ts'
 /** How long a stop waits for sinks that do not answer; what they had in flight comes again at the next start. */
 const STOP_MS_MAX = 10_000
 
-export type OutboxReader = Pick<StateReader, 'entries' | 'progress' | 'groupKey' | 'sink'> &
+export type OutboxReader = Pick<
+  StateReader,
+  'entries' | 'progress' | 'groupKey' | 'sink' | 'withheld' | 'retold'
+> &
   Partial<Pick<StateReader, 'fence' | 'takeover'>>
 
 export interface OutboxPipeline {

@@ -4,6 +4,7 @@ import type { AlertState } from '../contract/alert.ts'
 import { QUERY_ROWS_MAX, type Queries, type ResultRow, type ResultsQuery } from '../contract/queries.ts'
 import { encodeSeriesKey, partitionOf } from '../series/series-key.ts'
 import { compareBytes } from '../util/bytes.ts'
+import { ManualClock } from '../util/clock.ts'
 import { MemoryState, testAlert, testPlan } from './memory-state.ts'
 import { createQueries, type QuerySources } from './queries.ts'
 import { decodeCursor, encodeCursor } from './query-cursor.ts'
@@ -334,6 +335,39 @@ test('a cursor keeps every position', () => {
 })
 
 /** The store with some methods replaced. */
+test('alerts say which silence holds for them now, transitions which one kept them from sinks', async () => {
+  const state = new MemoryState(testPlan())
+  state.alert(0, testAlert())
+  state.alert(0, testAlert({ id: 'cpu/mean-ewma/0/1/1000', group: { host: 'b' } }))
+  state.withheldRows = [{ seq: 1, silence: 8 }]
+  const silence = {
+    id: 9,
+    match: [{ label: 'host', op: '=' as const, value: 'a' }],
+    pipeline: null,
+    detector: null,
+    severity: null,
+    fromMs: 1_000,
+    untilMs: 2_000,
+    comment: 'a test',
+    madeMs: 1_000,
+    endedMs: null,
+  }
+  state.silenced = [silence, { ...silence, id: 10, fromMs: 5_000, untilMs: 6_000 }]
+  const clock = new ManualClock(1_500)
+  const queries = createQueries({ ...sourcesOver(state), clock })
+  const marks = async () => (await queries.alerts({})).map(({ silencedBy }) => silencedBy)
+  expect(await marks()).toEqual([9, undefined])
+  expect((await queries.silences({})).map(({ id, state: at }) => [id, at])).toEqual([
+    [9, 'active'],
+    [10, 'pending'],
+  ])
+  expect(await queries.silences({ state: 'expired' })).toEqual([])
+  const { rows } = await queries.alertHistory({ pipeline: 'cpu', limit: 10 })
+  expect(rows.map(({ silencedBy }) => silencedBy)).toEqual([undefined, 8])
+  clock.advance(500)
+  expect(await marks()).toEqual([undefined, undefined])
+})
+
 function overlay(state: MemoryState, change: Partial<QuerySources['state']>): QuerySources['state'] {
   return {
     pipelines: () => state.pipelines(),
@@ -344,6 +378,8 @@ function overlay(state: MemoryState, change: Partial<QuerySources['state']>): Qu
     alerts: () => state.alerts(),
     seqRange: (id, partition) => state.seqRange(id, partition),
     deadLetters: (id, partition) => state.deadLetters(id, partition),
+    silences: () => state.silences(),
+    withheld: (id, partition, fromSeq, toSeq) => state.withheld(id, partition, fromSeq, toSeq),
     ...change,
   }
 }

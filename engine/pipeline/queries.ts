@@ -12,6 +12,7 @@ import {
   type AlertHistoryQuery,
   type AlertRow,
   type AlertsQuery,
+  type CurrentAlert,
   DEAD_LETTERS_MAX,
   type DeadLetterRow,
   type DeadLettersQuery,
@@ -30,17 +31,21 @@ import {
   type Queries,
   type ResultRow,
   type ResultsQuery,
+  type SilencesQuery,
 } from '../contract/queries.ts'
 import type { Labels } from '../contract/samples.ts'
+import type { SilenceRow } from '../contract/silences.ts'
 import { ownerStream, partialStream, resultStreams } from '../contract/streams.ts'
 import { encodeSeriesKey, partitionOf } from '../series/series-key.ts'
 import type { LogReader } from '../store/log-contract.ts'
 import type { PipelineRecord, StateReader } from '../store/state-contract.ts'
+import { type Clock, systemClock } from '../util/clock.ts'
 import { EntryDecoder } from './entry-decoder.ts'
 import { incidentsFrom } from './incidents.ts'
 import { entryLabels } from './outbox.ts'
 import { decodeCursor, encodeCursor, queryDigest, type RowPosition } from './query-cursor.ts'
 import { firstResultSeq, mergeRows, type RowQuery } from './row-merge.ts'
+import { silencedBy, silenceRows, silenceState, silenceTest } from './silences.ts'
 
 /** Decoders kept, one a pipeline; beyond it all are made anew. */
 const DECODERS_MAX = 256
@@ -57,12 +62,23 @@ export interface LiveNode {
 export interface QuerySources {
   readonly state: Pick<
     StateReader,
-    'pipelines' | 'pipeline' | 'progress' | 'entries' | 'groupKey' | 'alerts' | 'seqRange' | 'deadLetters'
+    | 'pipelines'
+    | 'pipeline'
+    | 'progress'
+    | 'entries'
+    | 'groupKey'
+    | 'alerts'
+    | 'seqRange'
+    | 'deadLetters'
+    | 'silences'
+    | 'withheld'
   >
   readonly log: Pick<LogReader, 'endOffset' | 'seriesKey' | 'topicOf'>
   readonly live: LiveNode
   /** Answers `explain`; left out: nobody does here. */
   readonly explain?: (query: ExplainQuery) => Promise<readonly ExplainRow[]>
+  /** By which silences hold. */
+  readonly clock?: Clock
 }
 
 export function createQueries(sources: QuerySources): Queries {
@@ -111,14 +127,29 @@ class StoredQueries implements Queries {
     }
   }
 
-  async alerts(query: AlertsQuery): Promise<readonly Alert[]> {
-    const { state } = this.#sources
+  async alerts(query: AlertsQuery): Promise<readonly CurrentAlert[]> {
+    const { state, clock = systemClock } = this.#sources
+    const nowMs = clock.nowMs()
+    const active = state
+      .silences()
+      .filter((silence) => silenceState(silence, nowMs) === 'active')
+      .map((silence) => ({ silence, holds: silenceTest(silence) }))
     const records = query.pipeline === undefined ? state.pipelines() : [this.#pipeline(query.pipeline)]
     return records
       .flatMap(({ id }) => this.#currentAlerts(id))
       .filter((alert) => query.state === undefined || alert.state === query.state)
       .sort((a, b) => a.sinceMs - b.sinceMs || (a.id < b.id ? -1 : 1))
       .slice(0, ALERTS_MAX)
+      .map((alert) => {
+        const silence = silencedBy(active, alert)
+        return silence === null ? alert : { ...alert, silencedBy: silence }
+      })
+  }
+
+  async silences(query: SilencesQuery): Promise<readonly SilenceRow[]> {
+    const { state, clock = systemClock } = this.#sources
+    const rows = silenceRows(state.silences(), clock.nowMs())
+    return rows.filter((row) => query.state === undefined || row.state === query.state)
   }
 
   incidents(query: IncidentsQuery): Promise<IncidentsAnswer> {
@@ -127,7 +158,8 @@ class StoredQueries implements Queries {
 
   async alertHistory(query: AlertHistoryQuery): Promise<Page<AlertRow>> {
     const group = wantedLabels(query.group)
-    const page = await this.#page('alerts', this.#pipeline(query.pipeline), query, {
+    const pipeline = this.#pipeline(query.pipeline)
+    const page = await this.#page('alerts', pipeline, query, {
       wants: () => true,
       accepts: ({ body }) => {
         const alert = body as Alert
@@ -138,10 +170,33 @@ class StoredQueries implements Queries {
       sortKey: (record) => encodeSeriesKey((record.body as Alert).group),
       endMs: Number.POSITIVE_INFINITY,
     })
+    const silences = this.#withheld(pipeline.id, page.records)
     return {
       cursor: page.cursor,
-      rows: page.records.map(({ id, partition, body }) => ({ ...(body as Alert), entry: id, partition })),
+      rows: page.records.map(({ id, partition, seq, body }) => {
+        const by = silences.get(`${partition}/${seq}`)
+        const marked = by === undefined ? {} : { silencedBy: by }
+        return { ...(body as Alert), entry: id, partition, ...marked }
+      }),
     }
+  }
+
+  /** `partition/seq` of transitions that were withheld, among these: by which silence. */
+  #withheld(pipelineId: number, records: readonly SinkRecord[]): ReadonlyMap<string, number> {
+    const ranges = new Map<number, { fromSeq: number; toSeq: number }>()
+    for (const { partition, seq } of records) {
+      const range = ranges.get(partition) ?? { fromSeq: seq, toSeq: seq + 1 }
+      ranges.set(partition, {
+        fromSeq: Math.min(range.fromSeq, seq),
+        toSeq: Math.max(range.toSeq, seq + 1),
+      })
+    }
+    const silences = new Map<string, number>()
+    for (const [partition, { fromSeq, toSeq }] of ranges) {
+      for (const { seq, silence } of this.#sources.state.withheld(pipelineId, partition, fromSeq, toSeq))
+        silences.set(`${partition}/${seq}`, silence)
+    }
+    return silences
   }
 
   async late(query: LateQuery): Promise<Page<LateRow>> {

@@ -1,10 +1,12 @@
 /**
  * A cursor over one pipeline's result streams, for one sink: all partitions in turn, each in order, every record once.
- * Reads committed entries only. What was read counts as done when it is settled, not before; an entry of a feed the
+ * Reads committed entries only. Of alerts it passes over what a silence withheld, and hands out what is told late before the
+ * entry that it is stored with: both were decided with a transaction that no later one changes. What was read counts as done when it is settled, not before; an entry of a feed the
  * sink does not want is passed over. Called by the outbox; knows no sink.
  */
 import type { SinkFeed, SinkPositions, SinkRecord } from '../contract/plugins.ts'
-import type { StateReader } from '../store/state-contract.ts'
+import type { Retold } from '../contract/silences.ts'
+import type { Entry, StateReader } from '../store/state-contract.ts'
 import { type EntryDecoder, feedOf } from './entry-decoder.ts'
 
 /** One read of the store; an entry is at most as large itself. */
@@ -13,7 +15,7 @@ const READ_BYTES_MAX = 256 * 1024
 /** Entries passed over in one `read`, so that a rare feed in a busy stream cannot hold the thread. */
 const SCANNED_ENTRIES_MAX = 4_096
 
-export type EntryReader = Pick<StateReader, 'entries' | 'progress'>
+export type EntryReader = Pick<StateReader, 'entries' | 'progress' | 'withheld' | 'retold'>
 
 export interface CursorOptions {
   readonly reader: EntryReader
@@ -36,7 +38,7 @@ export interface CursorRead {
 export class ResultCursor {
   readonly #options: CursorOptions
   readonly #seqs: Float64Array
-  readonly #rows: Float64Array
+  readonly #rowsAt: Float64Array
   readonly #settledSeqs: Float64Array
   readonly #settledRows: Float64Array
   #turn = 0
@@ -44,7 +46,7 @@ export class ResultCursor {
   constructor(options: CursorOptions) {
     this.#options = options
     this.#seqs = new Float64Array(options.partitions)
-    this.#rows = new Float64Array(options.partitions)
+    this.#rowsAt = new Float64Array(options.partitions)
     this.#settledSeqs = new Float64Array(options.partitions)
     this.#settledRows = new Float64Array(options.partitions)
   }
@@ -65,7 +67,7 @@ export class ResultCursor {
     for (const [partition, { seq, row }] of Object.entries(positions)) {
       if (Number(partition) >= this.#options.partitions) continue
       this.#seqs[Number(partition)] = seq
-      this.#rows[Number(partition)] = row
+      this.#rowsAt[Number(partition)] = row
     }
     this.settle()
   }
@@ -73,7 +75,7 @@ export class ResultCursor {
   /** Everything read so far is in the sink. */
   settle(): void {
     this.#settledSeqs.set(this.#seqs)
-    this.#settledRows.set(this.#rows)
+    this.#settledRows.set(this.#rowsAt)
   }
 
   /** Up to where records were settled: what may be remembered. */
@@ -112,16 +114,19 @@ export class ResultCursor {
 
   /** Records from the positions on, partition by partition, of the partitions named; moves nothing. */
   *from(positions: SinkPositions): Generator<SinkRecord, void, void> {
-    const { reader, decoder, pipelineId, feed } = this.#options
+    const { reader, pipelineId } = this.#options
     for (const [name, position] of Object.entries(positions)) {
       const partition = Number(name)
       let { seq, row } = position
       for (;;) {
         const entries = reader.entries(pipelineId, partition, seq, READ_LIMITS)
-        if (entries.length === 0) break
+        const told = this.#told(partition, seq, entries)
+        if (entries.length === 0) {
+          yield* this.#rows(partition, told, seq, null, row)
+          break
+        }
         for (const entry of entries) {
-          const fromRow = entry.seq === seq ? row : 0
-          if (feedOf(entry) === feed) yield* decoder.records(partition, entry, fromRow)
+          yield* this.#rows(partition, told, entry.seq, entry, entry.seq === seq ? row : 0)
           seq = entry.seq + 1
           row = 0
         }
@@ -129,37 +134,107 @@ export class ResultCursor {
     }
   }
 
+  /** What silences have done to entries that were just read, or to the end of the stream. Read after them: see `Told`. */
+  #told(partition: number, fromSeq: number, entries: readonly Entry[]): Told {
+    const { reader, pipelineId, feed } = this.#options
+    if (feed !== 'alerts') return ALL_TOLD
+    const toSeq = (entries.at(-1)?.seq ?? fromSeq) + 1
+    const withheld = new Set(reader.withheld(pipelineId, partition, fromSeq, toSeq).map(({ seq }) => seq))
+    const late = new Map<number, Retold[]>()
+    for (const one of reader.retold(pipelineId, partition, fromSeq, toSeq)) {
+      const known = late.get(one.beforeSeq)
+      if (known === undefined) late.set(one.beforeSeq, [one])
+      else known.push(one)
+    }
+    return { withheld, late }
+  }
+
+  #rowCount(partition: number, { withheld, late }: Told, seq: number, entry: Entry | null): number {
+    const { decoder, feed } = this.#options
+    const isTold = entry !== null && feedOf(entry) === feed && !withheld.has(seq)
+    return (late.get(seq)?.length ?? 0) + (isTold ? decoder.rowCount(partition, entry) : 0)
+  }
+
+  #record(partition: number, { late }: Told, seq: number, entry: Entry | null, row: number): SinkRecord {
+    const { decoder } = this.#options
+    const before = late.get(seq) ?? NONE_LATE
+    if (row < before.length) return decoder.retold(partition, before[row]!, row)
+    const record = decoder.record(partition, entry!, row - before.length)
+    // Its id is the one it has without what comes before it; its position is not.
+    return before.length === 0 ? record : { ...record, row }
+  }
+
+  *#rows(
+    partition: number,
+    told: Told,
+    seq: number,
+    entry: Entry | null,
+    fromRow: number,
+  ): Generator<SinkRecord, void, void> {
+    const rows = this.#rowCount(partition, told, seq, entry)
+    for (let row = fromRow; row < rows; row++) yield this.#record(partition, told, seq, entry, row)
+  }
+
   /** Takes records until `records` is `end` long, `scanMax` entries were read or the stream ends; returns entries read. */
   #readPartition(partition: number, records: SinkRecord[], end: number, scanMax: number): number {
-    const { reader, decoder, pipelineId, feed, onLost, wholeEntries = false } = this.#options
+    const { reader, pipelineId, onLost } = this.#options
     let scanned = 0
     while (scanned < scanMax && records.length < end) {
-      const entries = reader.entries(pipelineId, partition, this.#seqs[partition]!, READ_LIMITS)
-      if (entries.length === 0) return scanned
+      const fromSeq = this.#seqs[partition]!
+      const entries = reader.entries(pipelineId, partition, fromSeq, READ_LIMITS)
+      const told = this.#told(partition, fromSeq, entries)
+      if (entries.length === 0) {
+        const fromRow = this.#rowsAt[partition]!
+        const row = this.#take(partition, told, fromSeq, null, records, end)
+        return row > fromRow ? scanned + 1 : scanned
+      }
       for (const entry of entries) {
         const wantedSeq = this.#seqs[partition]!
         if (entry.seq > wantedSeq) {
           onLost(partition, wantedSeq, entry.seq)
-          this.#rows[partition] = 0
+          this.#rowsAt[partition] = 0
         }
         this.#seqs[partition] = entry.seq
-        const rows = feedOf(entry) === feed ? decoder.rowCount(partition, entry) : 0
-        let row = this.#rows[partition]!
-        for (; row < rows && (wholeEntries || records.length < end); row++) {
-          records.push(decoder.record(partition, entry, row))
-        }
+        const row = this.#take(partition, told, entry.seq, entry, records, end)
         scanned++
-        if (row < rows) {
-          this.#rows[partition] = row
-          return scanned
-        }
+        if (row < this.#rowCount(partition, told, entry.seq, entry)) return scanned
         this.#seqs[partition] = entry.seq + 1
-        this.#rows[partition] = 0
+        this.#rowsAt[partition] = 0
         if (records.length >= end) return scanned
       }
     }
     return scanned
   }
+
+  /** Hands out rows from where the cursor stands within `seq`; returns the row it stands at then. */
+  #take(
+    partition: number,
+    told: Told,
+    seq: number,
+    entry: Entry | null,
+    records: SinkRecord[],
+    end: number,
+  ): number {
+    const { wholeEntries = false } = this.#options
+    const rows = this.#rowCount(partition, told, seq, entry)
+    let row = this.#rowsAt[partition]!
+    for (; row < rows && (wholeEntries || records.length < end); row++) {
+      records.push(this.#record(partition, told, seq, entry, row))
+    }
+    this.#rowsAt[partition] = row
+    return row
+  }
 }
 
+/**
+ * Read after the entries that it is about. What is told late before an entry was stored before that entry was committed, and
+ * what is withheld with it, so that whoever has seen the entry sees all of both.
+ */
+interface Told {
+  readonly withheld: ReadonlySet<number>
+  readonly late: ReadonlyMap<number, readonly Retold[]>
+}
+
+const NONE_LATE: readonly Retold[] = []
+const ALL_TOLD: Told = { withheld: new Set(), late: new Map() }
 const READ_LIMITS = { countMax: READ_ENTRIES_MAX, bytesMax: READ_BYTES_MAX }

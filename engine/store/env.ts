@@ -25,7 +25,7 @@ export type Table = Database<Uint8Array, Uint8Array>
 
 /** LMDB refuses longer keys (lmdb-js sets the bound below LMDB's own). */
 export const KEY_BYTES_MAX = 1_978
-const TABLES_MAX = 16
+const TABLES_MAX = 24
 const READERS_MAX = 512
 
 const CRC_BYTES = 4

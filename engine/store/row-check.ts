@@ -52,6 +52,7 @@ export function checkStateRows(
       [tables.checkpoints, 'checkpoint'],
       [tables.alerts, 'alert'],
       [tables.sinks, 'sink'],
+      [tables.unheard, 'silence of an alert'],
     ])
     for (const [table, name] of names) {
       for (const { key, value } of env.rows(table, pipelineStart(0), PAST_LAST)) {
@@ -61,7 +62,7 @@ export function checkStateRows(
         else if (!streams.has(pipelineId)) throw orphan(name, pipelineId)
       }
     }
-    for (const table of [tables.groups, tables.entries, tables.pages]) {
+    for (const table of [tables.groups, tables.entries, tables.pages, tables.withheld, tables.retold]) {
       for (const { pipelineId, partition } of prefixes(tables, table)) {
         const count = streams.get(pipelineId)
         if (count === undefined) throw orphan('group, entry or page', pipelineId)

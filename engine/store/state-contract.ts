@@ -5,6 +5,7 @@
  */
 import type { DeadLetter } from '../contract/dead-letter.ts'
 import type { Ledger } from '../contract/entries.ts'
+import type { Retold, Silence, Unheard, Withheld } from '../contract/silences.ts'
 
 export interface PipelineRecord {
   /** Never reused: a reset gives the pipeline a new id, and the old id's rows are collected later. */
@@ -106,6 +107,16 @@ export interface StateTransaction {
   putSink(pipelineId: number, sink: string, json: string): void
   /** From here on the pipeline skips the batch, also on replay. */
   putDeadLetter(pipelineId: number, letter: DeadLetter): void
+  /** The number of the next silence, from 1 on; each is taken once. */
+  takeSilenceId(): number
+  putSilence(silence: Silence): void
+  removeSilence(id: number): void
+  /** No sink is told of the entry. */
+  putWithheld(pipelineId: number, partition: number, withheld: Withheld): void
+  putUnheard(pipelineId: number, unheard: Unheard): void
+  removeUnheard(pipelineId: number, alertId: string): void
+  /** `index`: how many are there before `beforeSeq` already. */
+  putRetold(pipelineId: number, partition: number, index: number, retold: Retold): void
   /** Only of a batch that no checkpoint lies before: it would be tried again. */
   removeDeadLetter(pipelineId: number, partition: number, baseOffset: number): void
 }
@@ -157,6 +168,14 @@ export interface StateReader {
   seqAtTime(pipelineId: number, partition: number, timeMs: number): number
   /** Current alerts as JSON. */
   alerts(pipelineId: number): readonly { readonly id: string; readonly json: string }[]
+  /** By id; those that are over too, for as long as they are kept. */
+  silences(): readonly Silence[]
+  /** Entries of [fromSeq, toSeq) that no sink is told of, in order. */
+  withheld(pipelineId: number, partition: number, fromSeq: number, toSeq: number): readonly Withheld[]
+  /** What is told late before entries of [fromSeq, toSeq), in order. */
+  retold(pipelineId: number, partition: number, fromSeq: number, toSeq: number): readonly Retold[]
+  /** Current alerts whose newest transition was withheld. */
+  unheard(pipelineId: number): readonly Unheard[]
   checkpoint(pipelineId: number, partition: number): Checkpoint | null
   pages(pipelineId: number, partition: number): readonly StatePage[]
   /**

@@ -3,6 +3,7 @@
  * go. Every value's CRC is checked: STORE_DAMAGED names what it belongs to. What it promises: state-contract.ts.
  */
 import type { DeadLetter } from '../contract/dead-letter.ts'
+import type { Retold, Silence, Unheard, Withheld } from '../contract/silences.ts'
 import { PAGE_CELLS } from '../state/cells.ts'
 import { assert } from '../util/assert.ts'
 import { decodeEntry } from './entry-codec.ts'
@@ -25,6 +26,7 @@ export const ENTRIES_BYTES_MAX = 16 * 1024 * 1024
 const PIPELINE_BYTES = 4
 const PARTITION_BYTES = 6
 const textDecoder = new TextDecoder()
+const PAST_LAST = new Uint8Array(16).fill(0xff)
 
 export class LmdbStateReader implements StateReader {
   readonly #tables: StateTables
@@ -125,6 +127,28 @@ export class LmdbStateReader implements StateReader {
     return this.#named(this.#tables.alerts, pipelineId, 'alert').map(({ name, json }) => ({ id: name, json }))
   }
 
+  silences(): readonly Silence[] {
+    const { env, silences } = this.#tables
+    return env.read(() =>
+      Array.from(env.rows(silences, pipelineStart(0), PAST_LAST), ({ key, value }) =>
+        unsealJson<Silence>(value, () => `silence ${readU32(key, 0)}`),
+      ),
+    )
+  }
+
+  withheld(pipelineId: number, partition: number, fromSeq: number, toSeq: number): readonly Withheld[] {
+    return this.#bySeq<Withheld>(this.#tables.withheld, pipelineId, partition, fromSeq, toSeq)
+  }
+
+  retold(pipelineId: number, partition: number, fromSeq: number, toSeq: number): readonly Retold[] {
+    return this.#bySeq<Retold>(this.#tables.retold, pipelineId, partition, fromSeq, toSeq)
+  }
+
+  unheard(pipelineId: number): readonly Unheard[] {
+    const rows = this.#named(this.#tables.unheard, pipelineId, 'the silence of alert')
+    return rows.map(({ json }) => JSON.parse(json) as Unheard)
+  }
+
   pages(pipelineId: number, partition: number): readonly StatePage[] {
     return this.#rows(this.#tables.pages, pipelineId, partition, (key, value) => {
       const region = readU16(key, PARTITION_BYTES)
@@ -193,6 +217,25 @@ export class LmdbStateReader implements StateReader {
     return tables.env.read(() => {
       const bytes = tables.env.peek(table, tables.partitionKey(pipelineId, partition))
       return bytes === null ? null : unsealJson<T>(bytes, () => this.#name(pipelineId, partition, what))
+    })
+  }
+
+  #bySeq<T>(
+    table: Table,
+    pipelineId: number,
+    partition: number,
+    fromSeq: number,
+    toSeq: number,
+  ): readonly T[] {
+    const tables = this.#tables
+    return tables.env.read(() => {
+      const from = tables.entryKey(pipelineId, partition, fromSeq).slice()
+      const to = tables.entryKey(pipelineId, partition, toSeq).slice()
+      return Array.from(tables.env.rows(table, from, to), ({ key, value }) =>
+        unsealJson<T>(value, () =>
+          this.#name(pipelineId, partition, `what sinks are told of entry ${readU64(key, PARTITION_BYTES)}`),
+        ),
+      )
     })
   }
 

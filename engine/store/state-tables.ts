@@ -11,6 +11,10 @@
  *   checkpoints  u32 pipeline, u16 partition                   JSON Checkpoint
  *   sinks        u32 pipeline, sink name                       JSON
  *   dead-letters u32 pipeline, u16 partition, u64 baseOffset   JSON DeadLetter
+ *   silences     u32 id                                        JSON Silence
+ *   withheld     u32 pipeline, u16 partition, u64 seq          JSON Withheld
+ *   unheard      u32 pipeline, alert id                        JSON Unheard
+ *   retold       u32 pipeline, u16 partition, u64 seq, u32 index   JSON Retold: before the entry of that seq
  */
 import { PAGE_CELLS } from '../state/cells.ts'
 import type { StoreEnv, Table } from './env.ts'
@@ -30,6 +34,10 @@ export class StateTables {
   readonly checkpoints: Table
   readonly sinks: Table
   readonly deadLetters: Table
+  readonly silences: Table
+  readonly withheld: Table
+  readonly unheard: Table
+  readonly retold: Table
   readonly #key = new KeyBuffer(KEY_CAPACITY)
 
   constructor(env: StoreEnv) {
@@ -44,6 +52,10 @@ export class StateTables {
     this.checkpoints = env.table('checkpoints')
     this.sinks = env.table('sinks')
     this.deadLetters = env.table('dead-letters')
+    this.silences = env.table('silences')
+    this.withheld = env.table('withheld')
+    this.unheard = env.table('unheard')
+    this.retold = env.table('retold')
   }
 
   /** Tables whose rows belong to one pipeline id, by its first 4 key bytes. */
@@ -57,6 +69,9 @@ export class StateTables {
       this.checkpoints,
       this.sinks,
       this.deadLetters,
+      this.withheld,
+      this.unheard,
+      this.retold,
     ]
   }
 
@@ -74,6 +89,10 @@ export class StateTables {
 
   entryKey(pipelineId: number, partition: number, seq: number): Uint8Array {
     return this.#key.start().u32(pipelineId).u16(partition).u64(seq).view()
+  }
+
+  retoldKey(pipelineId: number, partition: number, seq: number, index: number): Uint8Array {
+    return this.#key.start().u32(pipelineId).u16(partition).u64(seq).u32(index).view()
   }
 
   pageKey(pipelineId: number, partition: number, region: number, index: number): Uint8Array {

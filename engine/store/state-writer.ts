@@ -27,6 +27,7 @@ export const PIPELINES_MAX = 1_024
 export const RETIRED_ENTRIES_MAX = 4_096
 
 const NEXT_PIPELINE_KEY = Buffer.from('next-pipeline')
+const NEXT_SILENCE_KEY = Buffer.from('next-silence')
 const NOTHING = new Uint8Array(0)
 const PAST_LAST = new Uint8Array(16).fill(0xff)
 
@@ -75,6 +76,7 @@ export class LmdbStateWriter extends LmdbStateReader implements StateWriter {
           const removed = env.remove(entries, this.#tables.entryKey(pipelineId, partition, seq))
           assert(removed, 'entries have no gaps', pipelineId, partition, seq)
         }
+        this.#removeSilenced(pipelineId, partition, until)
       })
     }
     return { deleted: until - firstSeq, more }
@@ -126,6 +128,18 @@ export class LmdbStateWriter extends LmdbStateReader implements StateWriter {
     return true
   }
 
+  /** What sinks were told of entries that are gone: as many rows as entries, at most. */
+  #removeSilenced(pipelineId: number, partition: number, beforeSeq: number): void {
+    const tables = this.#tables
+    const start = tables.entryKey(pipelineId, partition, 0).slice()
+    const end = tables.entryKey(pipelineId, partition, beforeSeq).slice()
+    for (const table of [tables.withheld, tables.retold]) {
+      // Keys first: a cursor does not survive the deletion of what it stands on.
+      const keys = Array.from(tables.env.rows(table, start, end), ({ key }) => key.slice())
+      for (const key of keys) tables.env.remove(table, key)
+    }
+  }
+
   #eventTimeMs(pipelineId: number, partition: number, seq: number): number {
     return this.entries(pipelineId, partition, seq, { countMax: 1 })[0]?.eventTimeMs ?? Number.NaN
   }
@@ -153,6 +167,14 @@ export class LmdbStateWriter extends LmdbStateReader implements StateWriter {
     const isFree = env.peek(this.#tables.pipelines, this.#tables.pipelineKey(id)) === null
     if (!isFree) throw damaged('the next pipeline id of the store', bytes === null ? 'missing' : 'taken')
     env.put(env.meta, NEXT_PIPELINE_KEY, sealJson(id + 1))
+    return id
+  }
+
+  #takeSilenceId(): number {
+    const { env } = this.#tables
+    const bytes = env.peek(env.meta, NEXT_SILENCE_KEY)
+    const id = bytes === null ? 1 : unsealJson<number>(bytes, () => 'the next number of a silence')
+    env.put(env.meta, NEXT_SILENCE_KEY, sealJson(id + 1))
     return id
   }
 
@@ -224,6 +246,26 @@ export class LmdbStateWriter extends LmdbStateReader implements StateWriter {
       putDeadLetter: (pipelineId, letter) => {
         const key = tables.entryKey(pipelineId, letter.partition, letter.baseOffset)
         env.put(tables.deadLetters, key, sealJson(letter))
+      },
+      takeSilenceId: () => this.#takeSilenceId(),
+      putSilence: (silence) => {
+        env.put(tables.silences, tables.pipelineKey(silence.id), sealJson(silence))
+      },
+      removeSilence: (id) => {
+        env.remove(tables.silences, tables.pipelineKey(id))
+      },
+      putWithheld: (pipelineId, partition, withheld) => {
+        env.put(tables.withheld, tables.entryKey(pipelineId, partition, withheld.seq), sealJson(withheld))
+      },
+      putUnheard: (pipelineId, unheard) => {
+        env.put(tables.unheard, tables.namedKey(pipelineId, unheard.alertId), sealJson(unheard))
+      },
+      removeUnheard: (pipelineId, alertId) => {
+        env.remove(tables.unheard, tables.namedKey(pipelineId, alertId))
+      },
+      putRetold: (pipelineId, partition, index, retold) => {
+        const key = tables.retoldKey(pipelineId, partition, retold.beforeSeq, index)
+        env.put(tables.retold, key, sealJson(retold))
       },
       removeDeadLetter: (pipelineId, partition, baseOffset) => {
         env.remove(tables.deadLetters, tables.entryKey(pipelineId, partition, baseOffset))

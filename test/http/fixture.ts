@@ -111,6 +111,7 @@ export const NO_QUERIES: Queries = {
   alerts: async () => [],
   alertHistory: async () => ({ rows: [], cursor: null }),
   incidents: async () => ({ rows: [], isWhole: true }),
+  silences: async () => [],
   late: async () => ({ rows: [], cursor: null }),
   deadLetters: async () => [],
   pipelines: async () => [],

@@ -124,6 +124,13 @@ class MemoryCommits implements StateTransaction {
   putSink = unused
   putDeadLetter = unused
   removeDeadLetter = unused
+  takeSilenceId = unused
+  putSilence = unused
+  removeSilence = unused
+  putWithheld = unused
+  putUnheard = unused
+  removeUnheard = unused
+  putRetold = unused
 
   /** What the collector reads when it starts. */
   reader(): StateReader {

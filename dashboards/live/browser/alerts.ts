@@ -116,9 +116,14 @@ export function bandText(lower: number | null, upper: number | null): string {
 }
 
 /** What makes it more, or less, than an alert like most. Those of before severities have none. */
-export function marksOf({ severity, flapping }: Pick<Alert, 'severity' | 'flapping'>): HTMLElement[] {
+export function marksOf({
+  severity,
+  flapping,
+  silencedBy,
+}: Pick<Alert, 'severity' | 'flapping'> & { readonly silencedBy?: number }): HTMLElement[] {
   const marks: HTMLElement[] = []
   if (severity === 'critical' || severity === 'info') marks.push(make('span', `mark ${severity}`, severity))
   if (flapping === true) marks.push(make('span', 'mark', 'flapping'))
+  if (silencedBy !== undefined) marks.push(make('span', 'mark silenced', `silenced by ${silencedBy}`))
   return marks
 }

@@ -13,6 +13,7 @@ import { IncidentsView } from './incidents-view.ts'
 import { Model } from './model.ts'
 import { Overview } from './overview.ts'
 import { PlanGraphs } from './plan-graph.ts'
+import { SilencesView } from './silences.ts'
 import { type Connection, openStream } from './stream.ts'
 import { openTheme } from './theme.ts'
 
@@ -23,6 +24,7 @@ const colors = (): Colors => {
   return palette
 }
 
+const nowMs = (): number => model.status?.nowMs ?? Date.now()
 const feedback = new Feedback(() => soon(drawAlerts))
 const detail = new Detail(model, colors, feedback)
 const cards = new Cards({ into: byId('series'), model, colors, open: (series) => detail.open(series) })
@@ -39,9 +41,10 @@ const incidents = new IncidentsView({
   section: byId('incidents'),
   list: byId('incidents-list'),
   summary: byId('incidents-summary'),
-  nowMs: () => model.status?.nowMs ?? Date.now(),
+  nowMs,
   open: openAlert,
 })
+const silences = new SilencesView()
 const overview = new Overview(model, {
   tiles: byId('tiles'),
   topics: byId('topics'),
@@ -64,6 +67,7 @@ const drawStatus = (): void => {
   plans.draw()
   alerts.tick()
   incidents.tick()
+  silences.tick(nowMs())
   cards.summarize()
   drawDisturb()
 }
@@ -115,6 +119,9 @@ openStream({
     alerts(standing) {
       model.setAlerts(standing)
       soon(drawAlerts)
+    },
+    silences(rows) {
+      silences.draw(rows, nowMs())
     },
     status(status) {
       model.setStatus(status)
@@ -174,9 +181,8 @@ async function ask(): Promise<void> {
 
 function drawDisturb(): void {
   const { status } = model
-  const nowMs = status?.nowMs ?? Date.now()
   const untilMs = Math.max(status?.disturbedUntilMs ?? 0, disturbedUntilMs)
-  const left = Math.ceil((untilMs - nowMs) / 1_000)
+  const left = Math.ceil((untilMs - nowMs()) / 1_000)
   const isWarm = isDisturbanceSeen()
   setText(disturb, left > 0 ? `Burning CPU, ${left} s` : isWarm ? 'Disturb' : 'Warming up')
   disturb.setAttribute('aria-disabled', String(left > 0 || !isWarm))

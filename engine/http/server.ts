@@ -92,7 +92,7 @@ type Handler = (exchange: Exchange) => void | Promise<void>
 
 interface Route {
   readonly methods: readonly string[]
-  /** What is refused to web pages of others: data to read, or writes, or each by its method; probes are open. */
+  /** What is refused to web pages of others: data to read, or writes; probes are open. */
   readonly guard: 'host' | 'origin' | 'none'
   /** Which dialect errors are told in. */
   readonly dialect: Dialect | null
@@ -280,10 +280,8 @@ function refuse(route: Route, req: IncomingMessage, guard: HostGuard): ErrorAnsw
       headers: { Allow: allow },
     })
   }
-  if (route.guard === 'host') {
-    return guard.refuseHost(req.headers.host)
-  }
-  return route.guard === 'none' ? null : guard.refuseOrigin(req.headers.origin)
+  if (route.guard === 'host') return guard.refuseHost(req.headers.host)
+  return route.guard === 'origin' ? guard.refuseOrigin(req.headers.origin) : null
 }
 
 function isRead({ method }: IncomingMessage): boolean {

@@ -32,7 +32,7 @@ async function receiver(): Promise<{ readonly url: string; readonly told: Told[]
     const chunks: Buffer[] = []
     request.on('data', (chunk: Buffer) => chunks.push(chunk))
     request.on('end', () => {
-      told.push(...(JSON.parse(Buffer.concat(chunks).toString()) as Told[]))
+      told.push(JSON.parse(Buffer.concat(chunks).toString()) as Told)
       response.end()
     })
   })
@@ -57,8 +57,8 @@ class Bench {
     this.posted = posted
     this.pipeline = writePipeline(
       this.dir,
-      `export default pipeline('load').from(topic('metrics')).where({ name: 'load' }).groupBy('rack')
-        .window(tumbling('1s'), { load: mean() })
+      `export default pipeline('load').from(topic('metrics', { partitions: 3, partitionBy: ['rack'] }))
+        .where({ name: 'load' }).groupBy('rack').disorder('0s').window(tumbling('1s'), { load: mean() })
         .detect('load', threshold({ above: 90 }), { name: 'full' })
         .to(ndjsonFile({ path: ${JSON.stringify(this.file)} }))
         .to(webhook({ url: ${JSON.stringify(url)} }))`,

@@ -6,7 +6,9 @@
  */
 import { BatchView } from '../engine/batch/batch-view.ts'
 import { BATCH_BYTES_MAX } from '../engine/batch/layout.ts'
+import { SilenceKeeper } from '../engine/broker/silence-keeper.ts'
 import type { Alert } from '../engine/contract/alert.ts'
+import { ENTRY_ALERT } from '../engine/contract/entries.ts'
 import { type Fault, MillraceError } from '../engine/contract/errors.ts'
 import type { PipelinePlan } from '../engine/contract/plan.ts'
 import type { Labels } from '../engine/contract/samples.ts'
@@ -139,7 +141,7 @@ async function switchIn(store: Store, options: SwitchOptions): Promise<SwitchRep
     }
     if (!options.isDryRun && switched.length > 0) {
       state.transaction((txn) => {
-        for (const one of switched) commit(txn, state, one)
+        for (const one of switched) commit(txn, state, one, options.clock.nowMs())
       })
     }
     return reportOf(asked, switched, log, options)
@@ -293,6 +295,7 @@ function commit(
   txn: StateTransaction,
   state: StateWriter,
   { after, topic, record, partitions }: Switched,
+  nowMs: number,
 ): void {
   const streams = Array.from({ length: resultStreams(after) }, (_, stream) => stream)
   const past: readonly PastPlan[] =
@@ -313,16 +316,21 @@ function commit(
     planJson: JSON.stringify(after),
     ...(past.length === 0 ? {} : { past }),
   })
+  // Silences hold for what a switch tells as for what a node does.
+  const silences = new SilenceKeeper([id], state)
+  silences.advance(txn, nowMs, (_, stream) => state.progress(id, stream)?.nextSeq ?? 0)
   for (const { partition, cut, result } of partitions) {
     const { meta, nextSeq, ledger, pages, groups, entries } = result
     txn.removePages(id, partition, REGION_JUDGES, REGION_ROUTES)
     for (const { groupId, key } of groups) txn.putGroup(id, partition, groupId, key)
     for (const { seq, kind, causeOffset, eventTimeMs, bytes } of entries) {
       txn.putEntry(id, partition, seq, kind, causeOffset, eventTimeMs, bytes)
-    }
-    for (const alert of result.alerts.told) {
+      if (kind !== ENTRY_ALERT) continue
+      const json = Buffer.from(bytes).toString()
+      const alert = JSON.parse(json) as Alert
       if (alert.state === 'resolved') txn.removeAlert(id, alert.id)
-      else txn.putAlert(id, alert.id, JSON.stringify(alert))
+      else txn.putAlert(id, alert.id, json)
+      silences.committed(txn, id, partition, seq, alert)
     }
     for (const { region, index, cells } of pages) txn.putPage(id, partition, region, index, cells)
     txn.putProgress(id, partition, { position: cut, nextSeq, ledger })

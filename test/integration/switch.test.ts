@@ -4,7 +4,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, describe, expect, test } from 'vitest'
-import { MAIN, type Row, results, scratch, start, until, write, writePipeline } from './process.ts'
+import { json, MAIN, type Row, results, scratch, start, until, write, writePipeline } from './process.ts'
 
 const cleanups: (() => unknown)[] = []
 afterEach(async () => {
@@ -400,3 +400,45 @@ describe('what can not be switched is refused by name, and nothing is changed', 
     expect(lines.filter(({ scores }) => scores.odd.score === null)).toEqual([])
   }, 120_000)
 })
+
+test('what is silenced stays untold through a switch, and is told by the new detectors once the silence ends', async () => {
+  const here = place()
+  let node = await start(['run', here.before, ...here.data], cleanups)
+  const silences = (): string => `${node.url}/api/v1/silences`
+  const body = JSON.stringify({ match: ['host=b'], for: '1h', comment: 'a test' })
+  expect((await fetch(silences(), { method: 'POST', body })).status).toBe(201)
+  await node.kill('SIGTERM')
+  expect(await here.run(here.before, here.history)).toMatchObject({ code: 0 })
+  expect(await here.switch(here.after)).toMatchObject({ code: 0 })
+  const sound = async (): Promise<void> => {
+    const verified = await millrace(['verify', ...here.data])
+    expect(verified).toMatchObject({ code: 0, out: expect.stringContaining('no fault found') })
+  }
+  await sound()
+  const told = (): string[] =>
+    alertsIn(here.dir)
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as { detector: string; state: string; group: { host: string } })
+      .map(({ group, detector, state }) => `${group.host} ${detector} ${state}`)
+      .sort()
+  node = await start(['run', here.after, ...here.data], cleanups)
+  expect(told()).toEqual([])
+  const { rows: standing } = await json<{ rows: { detector: string; silencedBy?: number }[] }>(
+    `${node.url}/api/v1/alerts`,
+  )
+  expect(standing.map(({ detector, silencedBy }) => [detector, silencedBy]).sort()).toEqual([
+    ['higher', 1],
+    ['odd', 1],
+  ])
+  expect((await fetch(`${silences()}?id=1`, { method: 'DELETE' })).status).toBe(200)
+  await until(async () => (told().length === 2 ? true : null))
+  await node.kill('SIGTERM')
+  expect(await here.run(here.after, here.more)).toMatchObject({ code: 0 })
+  await sound()
+  expect(told().filter((line) => line.startsWith('b'))).toEqual([
+    'b higher firing',
+    'b higher resolved',
+    'b odd firing',
+    'b odd resolved',
+  ])
+}, 120_000)

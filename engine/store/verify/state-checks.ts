@@ -121,7 +121,7 @@ export const sinksCheck: Check = {
   },
 }
 
-function pipelinesOf({ state }: CheckContext): readonly PipelineRecord[] {
+export function pipelinesOf({ state }: CheckContext): readonly PipelineRecord[] {
   try {
     return state.env.read(() => state.readPipelines())
   } catch {
@@ -131,7 +131,7 @@ function pipelinesOf({ state }: CheckContext): readonly PipelineRecord[] {
 }
 
 /** Those of the topic, and whatever else has rows. */
-function partitionsOf(context: CheckContext, record: PipelineRecord): readonly number[] {
+export function partitionsOf(context: CheckContext, record: PipelineRecord): readonly number[] {
   const { state, log } = context
   const partitions = new Set<number>()
   guarded(context, placeOf(record), () => {
@@ -463,7 +463,6 @@ function* strays(context: CheckContext): Generator<void, void, void> {
       })
     })
   }
-  guarded(context, 'state: silences', () => void new LmdbStateReader(state).silences())
 }
 
 function rowOf<T>(
@@ -476,6 +475,6 @@ function rowOf<T>(
   return bytes === null ? null : unsealJson<T>(bytes, () => 'its progress or checkpoint')
 }
 
-function placeOf({ name }: PipelineRecord): string {
+export function placeOf({ name }: PipelineRecord): string {
   return `state: pipeline ${JSON.stringify(name)}`
 }

@@ -15,7 +15,7 @@ import type { LogWriter } from '../log-contract.ts'
 import { openLogWriter } from '../log-store.ts'
 import { LogTables, TAIL_BYTES, TAIL_END } from '../log-tables.ts'
 import { seal, sealJson } from '../sealed.ts'
-import type { StateWriter } from '../state-contract.ts'
+import type { StateTransaction, StateWriter } from '../state-contract.ts'
 import { openStateWriter } from '../state-store.ts'
 import { StateTables } from '../state-tables.ts'
 import { openStore, type Store } from '../store.ts'
@@ -173,6 +173,40 @@ test('a statement of feedback without its row, its number or its record is found
     'log: statement 2 of feedback: statements are numbered without a gap, so 1 is missing',
     'log: statement 2 of feedback: the record at offset 1 is not its own',
   ])
+})
+
+test('what a silence is said to have done to entries that are not there, or to alerts that are over, is found', async () => {
+  const id = 'cpu/d/0/0/1'
+  state.transaction((txn) => {
+    txn.putSilence({
+      ...{ id: txn.takeSilenceId(), match: [], pipeline: 'cpu', detector: null, severity: null },
+      ...{ fromMs: 0, untilMs: 9, comment: 'c', madeMs: 0, endedMs: null },
+    })
+    txn.putAlert(0, id, JSON.stringify({ id }))
+    txn.putWithheld(0, 0, { seq: 2, silence: 1 })
+    txn.putUnheard(0, { alertId: id, partition: 0, seq: 2, silence: 1, isKnown: false })
+    txn.putRetold(0, 0, 0, { beforeSeq: 3, seq: 1, json: '{}' })
+  })
+  const found = async (): Promise<string[]> =>
+    (await verify()).findings.filter(({ place }) => place.includes('cpu')).map(({ problem }) => problem)
+  const before = await found()
+  const broken = async (change: (txn: StateTransaction) => void): Promise<string[]> => {
+    state.transaction(change)
+    return (await found()).filter((problem) => !before.includes(problem))
+  }
+  expect(before.filter((problem) => /withheld|told/.test(problem))).toEqual([])
+  expect(
+    await broken((txn) =>
+      txn.putUnheard(0, { alertId: id, partition: 0, seq: 1, silence: 1, isKnown: false }),
+    ),
+  ).toEqual(['it waits to be told of entry 1, which was not withheld'])
+  expect(await broken((txn) => txn.putWithheld(0, 0, { seq: 3, silence: 1 }))).toContain(
+    'entry 3 is withheld, but the stream ends at 3',
+  )
+  expect(await broken((txn) => txn.putRetold(0, 0, 0, { beforeSeq: 4, seq: 1, json: '{}' }))).toContain(
+    'entry 1 is told before entry 4, but the stream ends at 3',
+  )
+  expect(await broken((txn) => void txn.removeAlert(0, id))).toContain('it waits to be told, and is over')
 })
 
 describe('verify', () => {

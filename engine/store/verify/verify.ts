@@ -22,6 +22,7 @@ import {
   RESTORE,
 } from './context.ts'
 import { batchesCheck, feedbackCheck, seriesCheck, topicsCheck } from './log-checks.ts'
+import { silencesCheck } from './silence-checks.ts'
 import { checkpointsCheck, entriesCheck, pipelinesCheck, sinksCheck } from './state-checks.ts'
 
 export type { Finding, PipelineVerifier, StreamNeed } from './context.ts'
@@ -47,6 +48,7 @@ export const CHECKS: readonly Check[] = [
   entriesCheck,
   checkpointsCheck,
   sinksCheck,
+  silencesCheck,
 ]
 
 export interface VerifyOptions {

@@ -11,6 +11,7 @@ import { SILENCE_STATES, type SilenceRow } from '../engine/contract/silences.ts'
 import { askNodeOnly, askNodeOrStore, endSilence, makeSilence } from './ask.ts'
 import { type Colours, colours, wantsColour } from './colour.ts'
 import { EXIT_OK, EXIT_USAGE, type Shell } from './shell.ts'
+import { timeText } from './time-text.ts'
 
 type Args = Readonly<Record<string, unknown>>
 
@@ -139,10 +140,6 @@ export function whomText({ match, pipeline, detector, severity }: SilenceRow): s
   const named = { pipeline, detector, severity }
   const parts = Object.entries(named).flatMap(([what, name]) => (name === null ? [] : [`${what} ${name}`]))
   return [...match, ...parts].join(', ')
-}
-
-function timeText(ms: number): string {
-  return `${new Date(ms).toISOString().slice(0, 19).replace('T', ' ')}Z`
 }
 
 /** `18:00`: the next time that it is so by this machine's clock, in ms. Anything else is left to the node. */

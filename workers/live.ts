@@ -46,6 +46,7 @@ export class LiveNode implements LiveSource {
   #alerts: LiveAlerts = { total: 0, alerts: [] }
   #silences: readonly SilenceRow[] = []
   #alertsAtMs = 0
+  #silencesAtMs = 0
   #version = ''
   #dataDirectory = ''
   #startedMs = 0
@@ -87,7 +88,7 @@ export class LiveNode implements LiveSource {
     const nowMs = systemClock.monotonicMs()
     const due = nowMs - this.#alertsAtMs >= ALERTS_EVERY_MS
     if (transitions.length > 0 || due) this.#later(this.#askAlerts(this.#opening))
-    if (due) this.#later(this.#askSilences(this.#opening))
+    if (nowMs - this.#silencesAtMs >= ALERTS_EVERY_MS) this.#later(this.#askSilences(this.#opening))
     if (nowMs - this.#statusAtMs >= STATUS_EVERY_MS) this.#later(this.#askStatus(this.#opening))
     return [
       ...cut(series, SERIES_TOLD_MAX).map((part) => event('series', part)),
@@ -95,6 +96,12 @@ export class LiveNode implements LiveSource {
       ...(transitions.length > 0 ? [event('transitions', transitions)] : []),
       ...this.#waiting.splice(0),
     ]
+  }
+
+  /** A silence was made or ended here: both are told with the next poll. */
+  silencesChanged(): void {
+    this.#silencesAtMs = Number.NEGATIVE_INFINITY
+    this.#alertsAtMs = Number.NEGATIVE_INFINITY
   }
 
   *snapshot(): Generator<LiveEvent, void, void> {
@@ -142,6 +149,7 @@ export class LiveNode implements LiveSource {
   }
 
   async #askSilences(opening: number): Promise<void> {
+    this.#silencesAtMs = systemClock.monotonicMs()
     const { queries } = this.#options
     const silences = await queries.silences({})
     const told = silences.filter(({ state }) => state !== 'expired')

@@ -11,7 +11,6 @@ import type { Disturbance } from '../engine/contract/live.ts'
 import type { Node, NodeInput, RunSummary } from '../engine/contract/node.ts'
 import type { PipelinePlan } from '../engine/contract/plan.ts'
 import type { PipelineState, Queries } from '../engine/contract/queries.ts'
-import type { Silence } from '../engine/contract/silences.ts'
 import type { Readiness } from '../engine/http/probes.ts'
 import { createHttpServer, type HttpServer } from '../engine/http/server.ts'
 import * as catalog from '../engine/metrics/catalog.ts'
@@ -40,7 +39,6 @@ import { ownersSettled } from './owners-settled.ts'
 import { type Prepared, prepareStore } from './prepare.ts'
 import { Silences } from './silences.ts'
 import { wireOf } from './wire-error.ts'
-import type { SilenceChange } from './wiring.ts'
 
 const HEARTBEAT_MS = 1_000
 const START_MS_MAX = 60_000
@@ -236,6 +234,17 @@ class LocalNode implements RunningNode {
     for (let row = 0; row < topics.length; row++) {
       mainMetrics.set(catalog.LOG_SERIES_LIMIT, config.seriesLimit, row)
     }
+    const live = new LiveNode({
+      prepared: this.#prepared,
+      board: this.#threads.board,
+      blocks,
+      state: this.#state,
+      log: this.#log,
+      queries: this.queries,
+      readiness: () => this.#readiness(),
+      canDisturb: this.#options.demo === true,
+      disturbedUntilMs: () => this.#disturber.untilMs,
+    })
     return createHttpServer({
       ingest: this.#ingest,
       queries: this.queries,
@@ -252,25 +261,12 @@ class LocalNode implements RunningNode {
       clock: systemClock,
       counters: mainMetrics,
       assets: livePage(),
-      live: new LiveNode({
-        prepared: this.#prepared,
-        board: this.#threads.board,
-        blocks,
-        state: this.#state,
-        log: this.#log,
-        queries: this.queries,
-        readiness: () => this.#readiness(),
-        canDisturb: this.#options.demo === true,
-        disturbedUntilMs: () => this.#disturber.untilMs,
-      }),
+      live,
       feedback: new StoredFeedback({
         state: this.#state,
         rows: new FeedbackRows(this.#log),
         say: async (request) => {
-          if (!this.#ready)
-            throw new MillraceError('UNAVAILABLE', `${STOPPING.problem}. ${STOPPING.remedy}`, {
-              retryable: true,
-            })
+          this.#refuseWhileStopping()
           const { feedback } = await this.#threads.input.sayFeedback(request)
           assert(feedback !== undefined, 'what was said is answered', request.says)
           return feedback
@@ -280,17 +276,21 @@ class LocalNode implements RunningNode {
         pipelines,
         state: this.#state,
         queries: this.queries,
-        change: (change) => this.#changeSilences(change),
+        change: async (change) => {
+          this.#refuseWhileStopping()
+          const silence = await this.#threads.changeSilences(change)
+          live.silencesChanged()
+          return silence
+        },
         clock: systemClock,
       }),
       ...(this.#options.demo === true ? { demo: this.#disturber } : {}),
     })
   }
 
-  #changeSilences(change: SilenceChange): Promise<Silence> {
-    if (!this.#ready)
-      throw new MillraceError('UNAVAILABLE', 'the node is stopping. Ask again when it is back.')
-    return this.#threads.changeSilences(change)
+  #refuseWhileStopping(): void {
+    if (this.#ready) return
+    throw new MillraceError('UNAVAILABLE', `${STOPPING.problem}. ${STOPPING.remedy}`, { retryable: true })
   }
 
   #pipelineState(): { readonly state: PipelineState; readonly problem: string | null } {

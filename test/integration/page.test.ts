@@ -294,6 +294,51 @@ describe.skipIf(found === undefined)('the live page in Chromium', () => {
     expect(complaints).toEqual([])
   })
 
+  test('an alert that stands is silenced for an hour, and the silence ended', async () => {
+    const dir = scratch(cleanups)
+    const pipeline = writePipeline(
+      dir,
+      `export default pipeline('racks').from(topic('metrics')).disorder(0).window(tumbling('1s'), { mean: mean() })
+        .detect('mean', threshold({ above: 90 }))`,
+    )
+    const node = await start(['run', pipeline, '--data', join(dir, 'data')], cleanups)
+    const fromMs = Math.floor(Date.now() / 1_000) * 1_000 - 60_000
+    const send = async (second: number, value: number): Promise<void> => {
+      const lines = ['a', 'b'].map((host) => `temp,host=${host} value=${value} ${fromMs + second * 1_000}`)
+      expect((await write(node.url, lines.join('\n'))).status).toBe(204)
+    }
+    for (let second = 0; second < 5; second++) await send(second, second < 3 ? 20 : 95)
+    const { page, complaints } = await open({}, node.url)
+    const alert = page.locator('#alerts-now .alert.firing', { hasText: 'host=b' })
+    await alert.waitFor()
+    expect(await page.locator('#silences').isVisible()).toBe(false)
+    // One fixed bound: there is no band to widen.
+    expect(await alert.getByRole('button', { name: 'Expected' }).count()).toBe(0)
+    await alert.getByRole('button', { name: 'Silence 1 h' }).click()
+    await alert.locator('.mark.silenced', { hasText: 'silenced by 1' }).waitFor()
+    const silence = page.locator('#silences-list .silence')
+    expect(await silence.locator('.reason').textContent()).toBe(
+      'name="temp", host="b", pipeline racks, detector mean-threshold',
+    )
+    expect(await silence.locator('.age').textContent()).toMatch(/^for (1\.0 h|60 min|59)/)
+    expect(await faults(page)).toEqual([])
+    await page.click('#theme')
+    expect(await faults(page)).toEqual([])
+    expect(await page.locator('#alerts-now .mark.silenced').count()).toBe(1)
+    await silence.getByRole('button', { name: 'End silence 1' }).click()
+    await page.locator('#silences').waitFor({ state: 'hidden' })
+    await alert.getByRole('button', { name: 'Silence 1 h' }).waitFor()
+    await page.setViewportSize({ width: 390, height: 800 })
+    expect(await ask(page, 'document.documentElement.scrollWidth')).toBeLessThanOrEqual(390)
+    // A node that is gone is said where it was asked.
+    await page.route('**/api/v1/silences', (route) =>
+      route.fulfill({ status: 400, json: { error: 'not now' } }),
+    )
+    await alert.getByRole('button', { name: 'Silence 1 h' }).click()
+    await alert.locator('.say', { hasText: 'not now' }).waitFor()
+    expect(complaints.filter((text) => !text.includes('status of 400'))).toEqual([])
+  })
+
   test('200 series: all are there, only those in view are drawn, and all go on; a node that is gone is told', async () => {
     const dir = scratch(cleanups)
     const pipeline = writePipeline(

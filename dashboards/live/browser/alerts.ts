@@ -4,6 +4,7 @@ import { keepFocus, make, setText } from './dom.ts'
 import type { Feedback } from './feedback.ts'
 import { clock, count, duration, groupText, number } from './format.ts'
 import type { Model } from './model.ts'
+import type { SilencesView } from './silences.ts'
 
 const RECENT_MAX = 30
 
@@ -15,6 +16,7 @@ export interface AlertsOptions {
   readonly model: Model
   readonly open: (alert: Alert) => void
   readonly feedback: Feedback
+  readonly silences: SilencesView
 }
 
 export class AlertsView {
@@ -74,8 +76,16 @@ export class AlertsView {
       this.#opener(alert, 'now'),
       make('p', 'reason', alert.reason),
       make('p', 'quiet', numbersOf(alert)),
-      this.#options.feedback.controls(alert, 'now'),
+      this.#controls(alert),
     )
+  }
+
+  #controls(alert: Alert): HTMLElement {
+    const { feedback, silences } = this.#options
+    const controls = feedback.controls(alert, 'now') ?? make('p', 'say')
+    controls.append(...silences.control(alert, 'now'))
+    controls.hidden = controls.childElementCount === 0
+    return controls
   }
 
   #happened(alert: Alert): HTMLElement {

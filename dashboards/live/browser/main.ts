@@ -26,6 +26,7 @@ const colors = (): Colors => {
 
 const nowMs = (): number => model.status?.nowMs ?? Date.now()
 const feedback = new Feedback(() => soon(drawAlerts))
+const silences = new SilencesView(() => soon(drawAlerts))
 const detail = new Detail(model, colors, feedback)
 const cards = new Cards({ into: byId('series'), model, colors, open: (series) => detail.open(series) })
 const alerts = new AlertsView({
@@ -36,6 +37,7 @@ const alerts = new AlertsView({
   model,
   open: openAlert,
   feedback,
+  silences,
 })
 const incidents = new IncidentsView({
   section: byId('incidents'),
@@ -44,7 +46,6 @@ const incidents = new IncidentsView({
   nowMs,
   open: openAlert,
 })
-const silences = new SilencesView()
 const overview = new Overview(model, {
   tiles: byId('tiles'),
   topics: byId('topics'),

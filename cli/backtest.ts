@@ -11,7 +11,7 @@ import { readTimeMs, TIME_ALLOWED } from '../engine/config/times.ts'
 import { type Fault, MillraceError } from '../engine/contract/errors.ts'
 import type { PipelinePlan } from '../engine/contract/plan.ts'
 import { NAME_LABEL } from '../engine/contract/samples.ts'
-import { decodeSeriesKey } from '../engine/series/series-key.ts'
+import { decodeSeriesKey, seriesText } from '../engine/series/series-key.ts'
 import { storeAt } from '../engine/store/place.ts'
 import { someSettingFlags } from './arguments.ts'
 import { type LookedAt, refuseEmpty } from './backtest/empty.ts'
@@ -36,6 +36,7 @@ import { countText, rateText, secondsText, showLine, showProgress } from './prog
 import { roundText } from './replay.ts'
 import { DATA_FLAGS, inputOptions } from './run.ts'
 import { type Command, EXIT_OK, EXIT_SIGNALLED, EXIT_USAGE, type Shell, shellOf } from './shell.ts'
+import { timeText } from './time-text.ts'
 
 const REPORT_DEFAULT = 'backtest.html'
 
@@ -228,8 +229,15 @@ async function overFiles(
   }
   const { late, windowed } = input.counts()[0]!
   const badLines = report.files.reduce((sum, file) => sum + file.faultCount, 0)
+  const emptyValues = report.files.reduce((sum, file) => sum + file.emptyValues, 0)
+  const { repeated, backwards, firstRepeated } = input.disorder
+  const first =
+    firstRepeated === null
+      ? null
+      : `${seriesText(input.table.labelsOf(firstRepeated.seriesId))} at ${timeText(firstRepeated.timeMs)}`
+  const times = { repeated, backwards, firstRepeated: first }
   return {
-    ran: { span: input.span, samples: report.samples, late, windowed, badLines },
+    ran: { span: input.span, samples: report.samples, late, windowed, badLines, emptyValues, ...times },
     names: () => Promise.resolve(input.names()),
   }
 }
@@ -273,7 +281,7 @@ async function overTopic(asked: Asked, dir: string, shell: Shell): Promise<Histo
         if (report === null) return null
         await observeFiles(into, asked.tested[i]!)
         const { late, windowed } = report.pipelines[0]!
-        ran ??= { span: asked.tested[i]!.windowSpan, samples: report.samples, late, windowed, badLines: 0 }
+        ran ??= { span: asked.tested[i]!.windowSpan, samples: report.samples, late, windowed, ...NO_FILES }
       }
     } finally {
       progress.stop()
@@ -292,6 +300,8 @@ async function namesOf(dir: string, topic: string): Promise<string[]> {
     await log.close()
   }
 }
+
+const NO_FILES = { badLines: 0, emptyValues: 0, repeated: 0, backwards: 0, firstRepeated: null } as const
 
 interface Read {
   readonly range: { readonly fromMs: number; readonly toMs: number }

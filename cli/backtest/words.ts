@@ -15,6 +15,12 @@ export interface Ran {
   readonly late: number
   readonly windowed: number
   readonly badLines: number
+  /** Values that were empty, null or NaN: no sample. */
+  readonly emptyValues: number
+  /** Samples with the time of one before them in their series, and the first of them; with an earlier time. Of files. */
+  readonly repeated: number
+  readonly firstRepeated: string | null
+  readonly backwards: number
 }
 
 export interface Budget {
@@ -103,15 +109,31 @@ export function warningsOf({ main, ran, truth, unmatched, range }: Seen): string
   }
   if (ran.late > 0)
     warnings.push(
-      `${countText(ran.late)} samples came too late for their windows: sort the file by time, or raise disorder(…).`,
+      `${counted(ran.late, 'sample')} came too late for ${ran.late === 1 ? 'its window' : 'their windows'}: sort the file by time, or raise disorder(…).`,
+    )
+  else if (ran.backwards > 0)
+    warnings.push(
+      `${counted(ran.backwards, 'sample')} stood behind later ones of their series: all of them were put in their windows.`,
+    )
+  if (ran.repeated > 0)
+    warnings.push(
+      `${counted(ran.repeated, 'sample')} ${ran.repeated === 1 ? 'has' : 'have'} the time of one before them in their series (first ${ran.firstRepeated}): all count in their windows. If the data repeats itself, remove what is there twice.`,
+    )
+  if (ran.emptyValues > 0)
+    warnings.push(
+      `${counted(ran.emptyValues, 'value')} ${ran.emptyValues === 1 ? 'is' : 'are'} empty, null or NaN: no samples, so that a window with nothing else has no result and is not judged. Add .detect(silence()) to be told of gaps.`,
     )
   if (ran.badLines > 0)
-    warnings.push(`${countText(ran.badLines)} lines could not be read; millrace run lists them.`)
+    warnings.push(`${counted(ran.badLines, 'line')} could not be read; millrace run lists them.`)
   if (main.series.size > TRACES_MAX)
     warnings.push(
       `The course of the first ${countText(TRACES_MAX)} of ${countText(main.series.size)} series was kept for drawing; the numbers are of all.`,
     )
   return warnings
+}
+
+function counted(count: number, what: string): string {
+  return `${countText(count)} ${what}${count === 1 ? '' : 's'}`
 }
 
 export function jsonOf(tested: Backtested): object {

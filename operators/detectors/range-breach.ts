@@ -162,15 +162,19 @@ class RangeBreach implements Detector {
     }
     cells[at + RUN] = 0
     const elapsedMs = timeMs - cells[at + LAST_MS]!
+    let min = cells[at + MIN]!
+    let max = cells[at + MAX]!
     if (elapsedMs > 0) {
       const fade = this.#fade(elapsedMs)
       cells[at + LAST_MS] = timeMs
-      if (x > cells[at + MIN]!) cells[at + MIN] = cells[at + MIN]! + (x - cells[at + MIN]!) * fade
-      if (x < cells[at + MAX]!) cells[at + MAX] = cells[at + MAX]! - (cells[at + MAX]! - x) * fade
+      if (x > min) min += (x - min) * fade
+      if (x < max) max -= (max - x) * fade
     }
     cells[at + COUNT] = cells[at + COUNT]! + 1
-    if (x < cells[at + MIN]!) cells[at + MIN] = x
-    if (x > cells[at + MAX]!) cells[at + MAX] = x
+    if (x < min) min = x
+    if (x > max) max = x
+    cells[at + MIN] = min
+    cells[at + MAX] = max
   }
 
   reason(subject: string, value: number, verdict: Verdict): string {

@@ -12,7 +12,9 @@ export const SCORE_MAX = 1e6
 export const VALUE_MAX = 1e145
 
 export function bounded(value: number): number {
-  return value > VALUE_MAX ? VALUE_MAX : Math.max(value, -VALUE_MAX)
+  if (value > VALUE_MAX) return VALUE_MAX
+  if (value < -VALUE_MAX) return -VALUE_MAX
+  return value
 }
 
 /** Differences below this share of the value are rounding of sums, not news. */
@@ -56,8 +58,8 @@ export function judgeBand(
   const watched = deviation > 0 ? direction !== 'down' : direction !== 'up'
   let score = 0
   if (watched && deviation !== 0) {
-    const ratio = Math.abs(deviation) / half
-    score = Math.min(ratio, SCORE_MAX)
+    score = (deviation < 0 ? -deviation : deviation) / half
+    if (score > SCORE_MAX) score = SCORE_MAX
   }
   verdict.score = score
   verdict.expected = expected

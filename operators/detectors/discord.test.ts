@@ -80,6 +80,27 @@ describe('discords', () => {
     expect(memo).toBeCloseTo(profileAt(series, series.length - 1, SMALL.length, SMALL.history), 6)
   })
 
+  test('values that dwarf all others pass without a trace: the distance is that of the definition from then on', () => {
+    const prng = new Prng(82)
+    const judge = judgeSeries(discordPlugin, SMALL)
+    const far = new Map([
+      [300, 1e9],
+      [309, 1e9],
+      [340, -1e12],
+    ])
+    const series = Array.from({ length: 460 }, (_, i) => far.get(i) ?? wave(i) + prng.normal() / 5)
+    const verdicts = judge.run(series.length, (i) => series[i]!)
+    let compared = 0
+    for (let end = 290; end < series.length; end++) {
+      const { memo } = verdicts[end]!
+      // With such a value in the stretch itself, the others are its rounding.
+      if ([...far.keys()].some((at) => at <= end && at > end - SMALL.length)) continue
+      compared++
+      expect(memo, `at ${end}`).toBeCloseTo(profileAt(series, end, SMALL.length, SMALL.history), 3)
+    }
+    expect(compared).toBeGreaterThan(140)
+  })
+
   test('finds a beat of another shape, and none that grows to three times its size', () => {
     const prng = new Prng(82)
     const judge = judgeSeries(discordPlugin, {})

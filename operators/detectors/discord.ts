@@ -11,7 +11,7 @@
  * is a tail learned from the series (views/tail.ts).
  *
  * O(history) a value, and once in a history O(history · length); one cell for each value of the history and one for each place
- * a stretch can be: at most 1691 cells a group.
+ * a stretch can be: at most 1693 cells a group.
  */
 import { integer, type OptionInputOf, type OptionsOf, optionSpec } from '../../engine/config/options.ts'
 import { DEFINITION, type ValueDetector } from '../../engine/contract/definition.ts'
@@ -33,6 +33,7 @@ import {
   TAIL_VALUES,
 } from './novelty.ts'
 import { abstain, bounded, numberText } from './verdicts.ts'
+import { absolute, gain, SETTLED } from './views/view.ts'
 
 const options = optionSpec({
   length: {
@@ -61,7 +62,7 @@ export function discord(written: OptionInputOf<typeof options> = {}): ValueDetec
 export const discordPlugin: DetectorPlugin<Options> = {
   kind: 'discord',
   summary: 'a shape that no stretch of late has, by the left matrix profile',
-  source: 'Yeh et al. 2016, Lu et al. 2022; O(history) a value, at most 1691 cells a group',
+  source: 'Yeh et al. 2016, Lu et al. 2022; O(history) a value, at most 1693 cells a group',
   subject: 'value',
   options,
   create: (parsed) => new Discord(parsed),
@@ -70,7 +71,19 @@ export const discordPlugin: DetectorPlugin<Options> = {
 /** What dot products are taken about. */
 const MIDDLE = NOVELTY_CELLS
 /** By lag: of the last stretch with the one so many values earlier. */
-const PRODUCTS = MIDDLE + 1
+const PRODUCTS = MIDDLE + 3
+/** Mean distance of values from the middle. */
+const SCALE = MIDDLE + 1
+const SCALE_VALUES = 200
+/** One value widens it by at most so much. */
+const SCALE_CLIP = 10
+const TINY = 1e-300
+/**
+ * A value further from the middle than so many times the mean distance dwarfs the others: rolling sums that it leaves have lost
+ * their digits. Until the count below, while it is among the last values, they are taken by their definition.
+ */
+const FAR = 1e3
+const FAR_UNTIL = MIDDLE + 2
 
 class Discord implements Detector {
   readonly subject = 'value'
@@ -80,6 +93,13 @@ class Discord implements Detector {
   readonly #ringSize: number
   /** The last values about the middle, newest first; scratch of one call, never state. */
   readonly #back: Float64Array
+  /** By lag, by their definition; scratch of a call that needs them. */
+  readonly #exact: {
+    readonly products: Float64Array
+    readonly sums: Float64Array
+    readonly squares: Float64Array
+  }
+  readonly #sorted: Float64Array
 
   constructor(parsed: Options) {
     this.#options = parsed
@@ -88,6 +108,13 @@ class Discord implements Detector {
     this.#ringSize = history + length
     this.width = this.#ring + this.#ringSize
     this.#back = new Float64Array(history + length + 1)
+    const lags = history + 1
+    this.#exact = {
+      products: new Float64Array(lags),
+      sums: new Float64Array(lags),
+      squares: new Float64Array(lags),
+    }
+    this.#sorted = new Float64Array(this.#ringSize)
   }
 
   // hot: a call a (group, window).
@@ -98,7 +125,7 @@ class Discord implements Detector {
     }
     const x = bounded(value)
     this.#lookBack(cells, at, x)
-    const distance = this.#nearest(cells, at)
+    const distance = this.#nearest(cells, at, this.#takeExactly(cells, at))
     judgeNovelty(cells, at, x, distance, this.#options, verdict)
     verdict.memo = distance
   }
@@ -111,10 +138,12 @@ class Discord implements Detector {
     if (count === 0) cells[at + MIDDLE] = x
     this.#lookBack(cells, at, x)
     let distance = NaN
+    const isExact = this.#takeExactly(cells, at)
     if (count >= this.#warmUp) distance = verdict.memo!
-    else if (count >= this.#full) distance = this.#nearest(cells, at)
+    else if (count >= this.#full) distance = this.#nearest(cells, at, isExact)
+    this.#advance(cells, at, isExact)
+    this.#learnScale(cells, at, count)
     learnNovelty(cells, at, x, distance)
-    this.#advance(cells, at)
     cells[at + this.#ring + (count % this.#ringSize)] = x
     if ((count + 1) % history === 0) this.#anew(cells, at)
   }
@@ -176,7 +205,7 @@ class Discord implements Detector {
   }
 
   /** hot: distance of the last stretch, standardised, from the one before it that is nearest. */
-  #nearest(cells: Float64Array, at: number): number {
+  #nearest(cells: Float64Array, at: number, isExact: boolean): number {
     const { length, history } = this.#options
     const back = this.#back
     const floor = noveltyFloor(cells, at, this.#options)
@@ -197,9 +226,15 @@ class Discord implements Detector {
       sum += back[k]!
       squares += back[k]! * back[k]!
     }
+    const { products, sums, squares: allSquares } = this.#exact
     let most = -1
     for (let lag = length; ; lag++) {
-      const product = cells[at + PRODUCTS + lag]! + newest * back[lag]! - gone * back[lag + length]!
+      let product = cells[at + PRODUCTS + lag]! + newest * back[lag]! - gone * back[lag + length]!
+      if (isExact) {
+        product = products[lag]!
+        sum = sums[lag]!
+        squares = allSquares[lag]!
+      }
       const other = sum / length
       const deviation = Math.sqrt(Math.max(0, squares / length - other * other))
       // Neither has a shape: alike.
@@ -216,25 +251,64 @@ class Discord implements Detector {
   }
 
   /** Dot products of the stretch that ends with the value in front. */
-  #advance(cells: Float64Array, at: number): void {
+  #advance(cells: Float64Array, at: number, isExact: boolean): void {
     const { length, history } = this.#options
+    const { products } = this.#exact
     const back = this.#back
     const newest = back[0]!
     const gone = back[length]!
     for (let lag = length; lag <= history; lag++) {
       const cell = at + PRODUCTS + lag
-      cells[cell] = cells[cell]! + newest * back[lag]! - gone * back[lag + length]!
+      const rolled = cells[cell]! + newest * back[lag]! - gone * back[lag + length]!
+      cells[cell] = isExact ? products[lag]! : rolled
     }
   }
 
-  /** The same by their definition, about the mean of the history. */
+  /** Where one of the last values dwarfs the others: sums by their definition, into scratch. O(history × length). */
+  #takeExactly(cells: Float64Array, at: number): boolean {
+    const { length, history } = this.#options
+    const back = this.#back
+    const isFar = absolute(back[0]!) > FAR * this.#scale(cells, at)
+    if (!isFar && noveltyCount(cells, at) >= cells[at + FAR_UNTIL]!) return false
+    const { products, sums, squares } = this.#exact
+    for (let lag = length; lag <= history; lag++) {
+      let product = 0
+      let sum = 0
+      let square = 0
+      for (let k = 0; k < length; k++) {
+        const other = back[k + lag]!
+        product += back[k]! * other
+        sum += other
+        square += other * other
+      }
+      products[lag] = product
+      sums[lag] = sum
+      squares[lag] = square
+    }
+    return true
+  }
+
+  #scale(cells: Float64Array, at: number): number {
+    return Math.max(cells[at + SCALE]!, noveltyFloor(cells, at, this.#options), TINY)
+  }
+
+  /** `count`: of the values before this one. */
+  #learnScale(cells: Float64Array, at: number, count: number): void {
+    const scale = this.#scale(cells, at)
+    const size = absolute(this.#back[0]!)
+    if (size > FAR * scale) cells[at + FAR_UNTIL] = count + this.#ringSize + 1
+    const clipped = count < SETTLED ? size : Math.min(size, SCALE_CLIP * scale)
+    cells[at + SCALE] = cells[at + SCALE]! + (clipped - cells[at + SCALE]!) * gain(count + 1, SCALE_VALUES)
+  }
+
+  /** The same by their definition, about the median of the history: one value that dwarfs the others would move a mean away from them all. */
   #anew(cells: Float64Array, at: number): void {
     const { length, history } = this.#options
     const count = noveltyCount(cells, at)
     const known = Math.min(count, this.#ringSize)
-    let sum = 0
-    for (let i = 0; i < known; i++) sum += cells[at + this.#ring + i]! / known
-    cells[at + MIDDLE] = sum
+    const sorted = this.#sorted.subarray(0, known)
+    sorted.set(cells.subarray(at + this.#ring, at + this.#ring + known))
+    cells[at + MIDDLE] = sorted.sort()[known >> 1]!
     this.#lookBack(cells, at, 0)
     const back = this.#back
     for (let lag = length; lag <= history; lag++) {

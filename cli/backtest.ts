@@ -14,20 +14,13 @@ import { NAME_LABEL } from '../engine/contract/samples.ts'
 import { decodeSeriesKey } from '../engine/series/series-key.ts'
 import { storeAt } from '../engine/store/place.ts'
 import { someSettingFlags } from './arguments.ts'
+import { warningsOf } from './backtest/doubts.ts'
 import { type LookedAt, refuseEmpty } from './backtest/empty.ts'
 import { Backtested, compare } from './backtest/evaluate.ts'
 import { HistoryInput, observeFiles, withScratch } from './backtest/history.ts'
 import { type LabelWindow, readLabels } from './backtest/labels.ts'
 import { reportHtml } from './backtest/report.ts'
-import {
-  type Budget,
-  jsonOf,
-  type Ran,
-  readBudget,
-  suggest,
-  summaryText,
-  warningsOf,
-} from './backtest/words.ts'
+import { type Budget, jsonOf, type Ran, readBudget, suggest, summaryText } from './backtest/words.ts'
 import { type FeedReport, feedFiles } from './feed-files.ts'
 import { DATA_ENDINGS, isDataFile, unpackedName } from './file-formats.ts'
 import { loadConfig } from './load-config.ts'
@@ -126,7 +119,8 @@ async function runBacktest(
   const data = typeof args.data === 'string' ? args.data : plans[0]!.topic.name
   const listed = data.split(',').map((word) => word.trim())
   const files = listed.every(isDataFile) ? listed : []
-  const truth = typeof args.truth === 'string' ? await labelsAt(args.truth, files, shell) : []
+  const truthFile = typeof args.truth === 'string' ? args.truth : null
+  const truth = truthFile === null ? [] : await labelsAt(truthFile, files, shell)
   const tested = plans.map((plan) => new Backtested(plan, range))
   const stopping = new AbortController()
   void shell.stopped.then(() => stopping.abort())
@@ -146,7 +140,7 @@ async function runBacktest(
   const unmatched = tested.map((one) => one.label(truth))[0]!
   const suggestions = budget === null ? [] : suggest(main, budget)
   const differences = tested[1] === undefined ? null : compare(main, tested[1], 2 * main.plan.window.sizeMs)
-  const warnings = warningsOf({ main, ran, truth, unmatched, range })
+  const warnings = warningsOf({ main, ran, truth, unmatched, range, truthFile })
   const out = resolve(shell.cwd, typeof args.out === 'string' ? args.out : REPORT_DEFAULT)
   const against = differences === null ? null : { name: `${named[1]}`, differences }
   const html = reportHtml({
@@ -229,7 +223,7 @@ async function overFiles(
   const { late, windowed } = input.counts()[0]!
   const badLines = report.files.reduce((sum, file) => sum + file.faultCount, 0)
   return {
-    ran: { span: input.span, samples: report.samples, late, windowed, badLines },
+    ran: { span: input.span, samples: report.samples, late, windowed, badLines, ...input.order },
     names: () => Promise.resolve(input.names()),
   }
 }
@@ -273,7 +267,9 @@ async function overTopic(asked: Asked, dir: string, shell: Shell): Promise<Histo
         if (report === null) return null
         await observeFiles(into, asked.tested[i]!)
         const { late, windowed } = report.pipelines[0]!
-        ran ??= { span: asked.tested[i]!.windowSpan, samples: report.samples, late, windowed, badLines: 0 }
+        const { windowSpan: span } = asked.tested[i]!
+        const order = { repeated: 0, unordered: 0 }
+        ran ??= { span, samples: report.samples, late, windowed, badLines: 0, ...order }
       }
     } finally {
       progress.stop()

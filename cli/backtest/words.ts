@@ -1,9 +1,8 @@
-/** What a backtest says in words: warnings, the suggestion as the option to write, the lines for the terminal. Pure. */
+/** What a backtest says in words: the suggestion as the option to write, the lines for the terminal. Pure. */
 import { readDurationMs } from '../../engine/config/units.ts'
 import { countText } from '../progress.ts'
-import { type Backtested, DAY_MS, type Difference, type Suggestion, TRACES_MAX } from './evaluate.ts'
-import type { LabelWindow } from './labels.ts'
-import { numberText, shareText, spanText, timeText } from './report.ts'
+import { type Backtested, DAY_MS, type Difference, type Suggestion } from './evaluate.ts'
+import { judgedText, numberText, shareText, spanText } from './report.ts'
 
 /** Of the detectors' own options. */
 const SENSITIVITY_MIN = 0.1
@@ -15,6 +14,9 @@ export interface Ran {
   readonly late: number
   readonly windowed: number
   readonly badLines: number
+  /** In files: samples at the same time as the one before in their series, and before it. */
+  readonly repeated: number
+  readonly unordered: number
 }
 
 export interface Budget {
@@ -68,52 +70,6 @@ function optionText({ threshold, isEnough }: Suggestion, kind: string, options: 
   return `alarm only where the score is above ${numberText(threshold)}: widen its bounds`
 }
 
-interface Seen {
-  readonly main: Backtested
-  readonly ran: Ran
-  readonly truth: readonly LabelWindow[]
-  readonly unmatched: readonly LabelWindow[]
-  readonly range: { readonly fromMs: number; readonly toMs: number }
-}
-
-export function warningsOf({ main, ran, truth, unmatched, range }: Seen): string[] {
-  const warnings: string[] = []
-  const { span } = ran
-  const outside = truth.filter(
-    ({ fromMs, toMs }) =>
-      span !== null && (toMs < Math.max(span[0], range.fromMs) || fromMs > Math.min(span[1], range.toMs)),
-  )
-  if (unmatched.length > 0) {
-    const wanted = JSON.stringify(unmatched[0]!.labels)
-    warnings.push(
-      `${unmatched.length} of ${truth.length} labels match no series, first ${wanted}: their columns are to be labels that the pipeline groups by.`,
-    )
-  }
-  if (outside.length > 0) {
-    warnings.push(
-      `${outside.length} of ${truth.length} labels lie outside the data (first from ${timeText(outside[0]!.fromMs)}): they count as missed. Is their time zone UTC?`,
-    )
-  }
-  const all = [...main.series.values()].filter(({ column }) => column !== null)
-  const blind = all.filter(({ judged }) => judged === 0)
-  if (blind.length > 0) {
-    warnings.push(
-      `${countText(blind.length)} of ${countText(all.length)} series were never judged (first ${JSON.stringify(blind[0]!.group)}, ${countText(blind[0]!.windows)} windows): history is shorter than the warm-up of ${blind[0]!.detector}. Give more history, or a shorter warm-up.`,
-    )
-  }
-  if (ran.late > 0)
-    warnings.push(
-      `${countText(ran.late)} samples came too late for their windows: sort the file by time, or raise disorder(…).`,
-    )
-  if (ran.badLines > 0)
-    warnings.push(`${countText(ran.badLines)} lines could not be read; millrace run lists them.`)
-  if (main.series.size > TRACES_MAX)
-    warnings.push(
-      `The course of the first ${countText(TRACES_MAX)} of ${countText(main.series.size)} series was kept for drawing; the numbers are of all.`,
-    )
-  return warnings
-}
-
 export function jsonOf(tested: Backtested): object {
   return {
     pipeline: tested.plan.name,
@@ -138,9 +94,11 @@ export function summaryText(
 ): string {
   const lines = tested.plan.detectors.map(({ name }) => {
     const tally = tested.tally(name)
+    const judged = judgedText(tally)
     const parts = [
       `${countText(tally.alarms)} alarms in ${countText(tally.series)} series, ${numberText(tally.alarmsPerSeriesDay)} a series-day`,
     ]
+    if (judged !== null) parts.push(judged)
     if (tally.labelled > 0) {
       const delay = tally.delayMsMedian === null ? '' : `, median delay ${spanText(tally.delayMsMedian)}`
       parts.push(

@@ -99,7 +99,11 @@ describe('conformal nearest neighbours', () => {
       new Map(detector.explain!(cells, 0).facts.map(({ name, value }) => [name, value]))
     for (let i = 0; i < 100; i++) detector.learn(cells, 0, i, prng.normal(), {} as Verdict)
     expect([...facts()]).toEqual([['values', '100']])
-    for (let i = 0; i < 300; i++) detector.learn(cells, 0, i, prng.normal(), {} as Verdict)
+    for (let i = 0; i < 300; i++) {
+      const [value, verdict] = [prng.normal(), {} as Verdict]
+      detector.score(cells, 0, i, value, verdict)
+      detector.learn(cells, 0, i, value, verdict)
+    }
     expect(Number(facts().get('alarms beyond'))).toBeGreaterThan(Number(facts().get('largest distance')))
   })
 })

@@ -143,6 +143,7 @@ class KnnCad implements Detector {
     const x = bounded(value)
     const distance = this.#distance(cells, at, x)
     this.#fit(cells, at)
+    verdict.memo = Math.min(distance, this.#largest[0]! + CLIP * this.#excess)
     const surprise = this.#surprise(cells, at, distance)
     verdict.surprise = surprise
     verdict.score = Math.min(SCORE_MAX, surprise / this.#wanted)
@@ -155,17 +156,14 @@ class KnnCad implements Detector {
   }
 
   // hot: a call a (group, window).
-  learn(cells: Float64Array, at: number, _timeMs: number, value: number): void {
+  learn(cells: Float64Array, at: number, _timeMs: number, value: number, verdict: Verdict): void {
     const { reference, calibration, dimension } = this.#options
     const count = cells[at + COUNT]!
     const x = bounded(value)
     if (count >= reference + dimension - 1) {
       const distances = cells[at + DISTANCE_COUNT]!
-      let distance = this.#distance(cells, at, x)
-      if (distances >= calibration) {
-        this.#fit(cells, at)
-        distance = Math.min(distance, this.#largest[0]! + CLIP * this.#excess)
-      }
+      // Once it judges, the verdict of this value brings its distance, clipped.
+      const distance = distances >= calibration ? verdict.memo! : this.#distance(cells, at, x)
       cells[at + this.#distances + (distances % calibration)] = distance
       cells[at + DISTANCE_COUNT] = distances + 1
     }

@@ -7,7 +7,8 @@
  * ICDM 2005; past neighbours only, in a bounded stream: Lu et al., "Matrix profile XXIV: scaling time series anomaly detection to
  * trillions of datapoints and ultra-fast arriving data streams" (DAMP), KDD 2022. Stretches do not overlap. The dot products of
  * the last stretch with each earlier one follow from those of the value before, as in the STOMP algorithm; they are worked out
- * anew, about a new middle, once every `history` values, which bounds what rounding adds up to. How large the distance usually is
+ * anew, about a new middle, once every `history` values, which bounds what rounding adds up to. What a value far out leaves
+ * behind in a sum as it goes would be rounding of its own size: such a sum is worked out anew at once. How large the distance usually is
  * is a tail learned from the series (views/tail.ts).
  *
  * O(history) a value, and once in a history O(history · length); one cell for each value of the history and one for each place
@@ -71,6 +72,8 @@ export const discordPlugin: DetectorPlugin<Options> = {
 const MIDDLE = NOVELTY_CELLS
 /** By lag: of the last stretch with the one so many values earlier. */
 const PRODUCTS = MIDDLE + 1
+/** What leaves a sum and is so many times what is left of it has taken six digits or more of it along. */
+const OUTWEIGHS = 1e6
 
 class Discord implements Detector {
   readonly subject = 'value'
@@ -80,6 +83,8 @@ class Discord implements Detector {
   readonly #ringSize: number
   /** The last values about the middle, newest first; scratch of one call, never state. */
   readonly #back: Float64Array
+  /** Scratch as well. */
+  readonly #sorted: Float64Array
 
   constructor(parsed: Options) {
     this.#options = parsed
@@ -88,6 +93,7 @@ class Discord implements Detector {
     this.#ringSize = history + length
     this.width = this.#ring + this.#ringSize
     this.#back = new Float64Array(history + length + 1)
+    this.#sorted = new Float64Array(this.#ringSize)
   }
 
   // hot: a call a (group, window).
@@ -199,7 +205,9 @@ class Discord implements Detector {
     }
     let most = -1
     for (let lag = length; ; lag++) {
-      const product = cells[at + PRODUCTS + lag]! + newest * back[lag]! - gone * back[lag + length]!
+      const leaving = gone * back[lag + length]!
+      let product = cells[at + PRODUCTS + lag]! + newest * back[lag]! - leaving
+      if (Math.abs(leaving) > OUTWEIGHS * Math.abs(product)) product = this.#product(lag)
       const other = sum / length
       const deviation = Math.sqrt(Math.max(0, squares / length - other * other))
       // Neither has a shape: alike.
@@ -211,6 +219,14 @@ class Discord implements Detector {
       const entered = back[lag + length]!
       sum += entered - left
       squares += entered * entered - left * left
+      if (left * left > OUTWEIGHS * squares) {
+        sum = 0
+        squares = 0
+        for (let k = lag + 1; k <= lag + length; k++) {
+          sum += back[k]!
+          squares += back[k]! * back[k]!
+        }
+      }
     }
     return Math.sqrt(2 * length * (1 - Math.min(most, 1)))
   }
@@ -223,18 +239,30 @@ class Discord implements Detector {
     const gone = back[length]!
     for (let lag = length; lag <= history; lag++) {
       const cell = at + PRODUCTS + lag
-      cells[cell] = cells[cell]! + newest * back[lag]! - gone * back[lag + length]!
+      const leaving = gone * back[lag + length]!
+      const product = cells[cell]! + newest * back[lag]! - leaving
+      cells[cell] = Math.abs(leaving) > OUTWEIGHS * Math.abs(product) ? this.#product(lag) : product
     }
   }
 
-  /** The same by their definition, about the mean of the history. */
+  /** By its definition. */
+  #product(lag: number): number {
+    const { length } = this.#options
+    const back = this.#back
+    let product = 0
+    for (let k = 0; k < length; k++) product += back[k]! * back[k + lag]!
+    return product
+  }
+
+  /** The same by their definition, about the median of the history, which no value far out moves. */
   #anew(cells: Float64Array, at: number): void {
     const { length, history } = this.#options
     const count = noveltyCount(cells, at)
     const known = Math.min(count, this.#ringSize)
-    let sum = 0
-    for (let i = 0; i < known; i++) sum += cells[at + this.#ring + i]! / known
-    cells[at + MIDDLE] = sum
+    const sorted = this.#sorted.subarray(0, known)
+    sorted.set(cells.subarray(at + this.#ring, at + this.#ring + known))
+    sorted.sort()
+    cells[at + MIDDLE] = sorted[known >> 1]!
     this.#lookBack(cells, at, 0)
     const back = this.#back
     for (let lag = length; lag <= history; lag++) {

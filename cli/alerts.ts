@@ -194,7 +194,11 @@ async function runIncidents(args: Readonly<Record<string, unknown>>, shell: Shel
     throw MillraceError.ofFaults('INPUT_INVALID', 'what belongs together is not clear', faults)
   const answers = await askNodeOrStore(args, shell)
   try {
-    const { rows: found, isWhole } = await answers.incidents({
+    const {
+      rows: found,
+      isWhole,
+      dropped,
+    } = await answers.incidents({
       ...(typeof args.pipeline === 'string' ? { pipeline: args.pipeline } : {}),
       ...(by === undefined ? {} : { by }),
       gapMs: 'value' in gap ? gap.value : INCIDENT_GAP_MS,
@@ -202,7 +206,9 @@ async function runIncidents(args: Readonly<Record<string, unknown>>, shell: Shel
     })
     if (!isWhole) {
       const most = INCIDENT_TRANSITIONS_MAX.toLocaleString('en-US')
-      shell.err(`of the first ${most} transitions only: give a later --since, or a --pipeline\n`)
+      const older =
+        dropped === undefined ? '' : `, ${dropped.toLocaleString('en-US')} older ones were dropped`
+      shell.err(`of the newest ${most} transitions only${older}: give a later --since, or a --pipeline\n`)
     }
     const paint = colours(wantsColour(shell.outIsTerminal === true, shell.env))
     if (args.json === true) shell.out(`${JSON.stringify({ rows: found }, null, 2)}\n`)

@@ -11,23 +11,16 @@ import { readTimeMs, TIME_ALLOWED } from '../engine/config/times.ts'
 import { type Fault, MillraceError } from '../engine/contract/errors.ts'
 import type { PipelinePlan } from '../engine/contract/plan.ts'
 import { NAME_LABEL } from '../engine/contract/samples.ts'
-import { decodeSeriesKey, seriesText } from '../engine/series/series-key.ts'
+import { decodeSeriesKey } from '../engine/series/series-key.ts'
 import { storeAt } from '../engine/store/place.ts'
 import { someSettingFlags } from './arguments.ts'
+import { warningsOf } from './backtest/doubts.ts'
 import { type LookedAt, refuseEmpty } from './backtest/empty.ts'
 import { Backtested, compare } from './backtest/evaluate.ts'
 import { HistoryInput, observeFiles, withScratch } from './backtest/history.ts'
 import { type LabelWindow, readLabels } from './backtest/labels.ts'
 import { reportHtml } from './backtest/report.ts'
-import {
-  type Budget,
-  jsonOf,
-  type Ran,
-  readBudget,
-  suggest,
-  summaryText,
-  warningsOf,
-} from './backtest/words.ts'
+import { type Budget, jsonOf, type Ran, readBudget, suggest, summaryText } from './backtest/words.ts'
 import { type FeedReport, feedFiles } from './feed-files.ts'
 import { DATA_ENDINGS, isDataFile, unpackedName } from './file-formats.ts'
 import { loadConfig } from './load-config.ts'
@@ -36,7 +29,6 @@ import { countText, rateText, secondsText, showLine, showProgress } from './prog
 import { roundText } from './replay.ts'
 import { DATA_FLAGS, inputOptions } from './run.ts'
 import { type Command, EXIT_OK, EXIT_SIGNALLED, EXIT_USAGE, type Shell, shellOf } from './shell.ts'
-import { timeText } from './time-text.ts'
 
 const REPORT_DEFAULT = 'backtest.html'
 
@@ -127,7 +119,8 @@ async function runBacktest(
   const data = typeof args.data === 'string' ? args.data : plans[0]!.topic.name
   const listed = data.split(',').map((word) => word.trim())
   const files = listed.every(isDataFile) ? listed : []
-  const truth = typeof args.truth === 'string' ? await labelsAt(args.truth, files, shell) : []
+  const truthFile = typeof args.truth === 'string' ? args.truth : null
+  const truth = truthFile === null ? [] : await labelsAt(truthFile, files, shell)
   const tested = plans.map((plan) => new Backtested(plan, range))
   const stopping = new AbortController()
   void shell.stopped.then(() => stopping.abort())
@@ -147,7 +140,7 @@ async function runBacktest(
   const unmatched = tested.map((one) => one.label(truth))[0]!
   const suggestions = budget === null ? [] : suggest(main, budget)
   const differences = tested[1] === undefined ? null : compare(main, tested[1], 2 * main.plan.window.sizeMs)
-  const warnings = warningsOf({ main, ran, truth, unmatched, range })
+  const warnings = warningsOf({ main, ran, truth, unmatched, range, truthFile })
   const out = resolve(shell.cwd, typeof args.out === 'string' ? args.out : REPORT_DEFAULT)
   const against = differences === null ? null : { name: `${named[1]}`, differences }
   const html = reportHtml({
@@ -229,15 +222,8 @@ async function overFiles(
   }
   const { late, windowed } = input.counts()[0]!
   const badLines = report.files.reduce((sum, file) => sum + file.faultCount, 0)
-  const emptyValues = report.files.reduce((sum, file) => sum + file.emptyValues, 0)
-  const { repeated, backwards, firstRepeated } = input.disorder
-  const first =
-    firstRepeated === null
-      ? null
-      : `${seriesText(input.table.labelsOf(firstRepeated.seriesId))} at ${timeText(firstRepeated.timeMs)}`
-  const times = { repeated, backwards, firstRepeated: first }
   return {
-    ran: { span: input.span, samples: report.samples, late, windowed, badLines, emptyValues, ...times },
+    ran: { span: input.span, samples: report.samples, late, windowed, badLines, ...input.order },
     names: () => Promise.resolve(input.names()),
   }
 }
@@ -281,7 +267,9 @@ async function overTopic(asked: Asked, dir: string, shell: Shell): Promise<Histo
         if (report === null) return null
         await observeFiles(into, asked.tested[i]!)
         const { late, windowed } = report.pipelines[0]!
-        ran ??= { span: asked.tested[i]!.windowSpan, samples: report.samples, late, windowed, ...NO_FILES }
+        const { windowSpan: span } = asked.tested[i]!
+        const order = { repeated: 0, unordered: 0 }
+        ran ??= { span, samples: report.samples, late, windowed, badLines: 0, ...order }
       }
     } finally {
       progress.stop()
@@ -300,8 +288,6 @@ async function namesOf(dir: string, topic: string): Promise<string[]> {
     await log.close()
   }
 }
-
-const NO_FILES = { badLines: 0, emptyValues: 0, repeated: 0, backwards: 0, firstRepeated: null } as const
 
 interface Read {
   readonly range: { readonly fromMs: number; readonly toMs: number }

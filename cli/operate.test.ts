@@ -284,7 +284,7 @@ describe('millrace alerts', () => {
         '',
       ].join('\n'),
     )
-    expect(err).toContain('of the first 100,000 transitions only')
+    expect(err).toContain('of the newest 100,000 transitions only')
     const from = `from=${Date.UTC(2026, 0, 1)}`
     expect(asked.at(-1)).toBe(`/api/v1/incidents?${from}&gap=300000ms`)
     const grouped = [...words, '--by', 'host, rack', '--gap', '1m', '--pipeline', 'cpu', '--json']

@@ -90,7 +90,7 @@ export class ChainSeat implements Seat {
     if (this.#chain.position === 0) return
     const meta = this.#chain.snapshot(this.#pages.sink)
     this.#chain = this.#fresh()
-    this.#chain.restore(meta, this.#pages.all(), (groupId) => this.#stream.groups[groupId]!)
+    this.#chain.restore(meta, this.#pages.all())
   }
 
   #fresh(): Chain {
@@ -155,7 +155,7 @@ export class OwnerSeat implements Seat {
   restart(): void {
     const meta = this.#merger.snapshot(this.#pages.sink)
     this.#merger = this.#fresh()
-    this.#merger.restore(meta, this.#pages.all(), (groupId) => this.#stream.groups[groupId]!)
+    this.#merger.restore(meta, this.#pages.all())
     this.#options.chains.forEach((_, partition) => {
       this.#offered[partition] = this.#merger.cursor(partition)
     })

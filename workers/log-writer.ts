@@ -38,6 +38,7 @@ import { bytesToKeep } from '../engine/store/retention.ts'
 import { assert } from '../engine/util/assert.ts'
 import type { Clock } from '../engine/util/clock.ts'
 import { killPoint } from '../engine/util/kill-point.ts'
+import { RetentionTurns } from './retention-turns.ts'
 import { REAL_SURROUNDINGS, type Surroundings } from './surroundings.ts'
 import type { AckMessage, ControlAnswer, LogWriterControl, LogWriterWiring } from './wiring.ts'
 
@@ -45,7 +46,6 @@ import type { AckMessage, ControlAnswer, LogWriterControl, LogWriterWiring } fro
 const TRANSACTION_SAMPLES_MAX = 262_144
 /** Ticks are late by at most this; an idle writer wakes this often and does nothing. */
 const SLEEP_MS_MAX = 25
-const RETENTION_EVERY_MS = 1_000
 /** A partition gets no more ticks for owners of groups than one in so long. */
 const OWNER_TICK_MS = 50
 
@@ -74,9 +74,7 @@ export class LogWriterThread {
   readonly #skipping: boolean[]
   readonly #clock: Clock
   readonly #transactionSamplesMax: number
-  #retainedAtMs = 0
-  /** False: what was due could not go (a pipeline needs it, a backup holds it). */
-  #canRetain = true
+  readonly #retention = new RetentionTurns()
   /** By topic slot: when it last got a tick for an owner of groups. */
   readonly #ownerTickAtMs: Float64Array
 
@@ -310,9 +308,7 @@ export class LogWriterThread {
     const bytesMax = bytesToKeep(this.#writer.bytes, this.#wiring.retentionBytes, () =>
       this.#writer.freeBytes(),
     )
-    // By size as soon as there is no room, by age, and where nothing could go, now and then.
-    const isDue = bytesMax < Infinity && this.#canRetain
-    if (!isDue && nowMs - this.#retainedAtMs < RETENTION_EVERY_MS) return
+    if (!this.#retention.isDue(nowMs, bytesMax)) return
     const isCollecting = this.#dedupe.collect(this.#appender.logMs)
     const { lowWater, gauges } = this.#board
     const slotOf = new Map(this.#wiring.topics.map((topic) => [topic.topicId, topic.slot]))
@@ -326,9 +322,7 @@ export class LogWriterThread {
         return slot === undefined ? Infinity : lowWater[slot + partition]!
       },
     })
-    // More to delete: go on at once, between transactions, so that ingest is not held up by one long deletion.
-    this.#retainedAtMs = report.more || isCollecting ? 0 : nowMs
-    this.#canRetain = report.batches > 0 || bytesMax === Infinity
+    this.#retention.took(nowMs, bytesMax, report.batches, report.more || isCollecting)
     gauges[GAUGE_LOG_BYTES] = this.#writer.bytes
     gauges[GAUGE_LOG_HELD_BACK] = report.heldBack ? 1 : 0
     for (const { topicId, batches } of report.deleted) {

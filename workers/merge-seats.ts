@@ -272,11 +272,7 @@ function openSeat(options: MergeSeatsOptions, pipeline: BoardPipeline, bucket: n
     },
   })
   const checkpointed = state.restore(pipelineId, stream, (checkpoint, pages) => {
-    merger.restore(checkpoint.meta, pages, (groupId) => {
-      const key = state.groupKey(pipelineId, stream, groupId)
-      assert(key !== null, 'a checkpoint uses groups that were committed', plan.name, stream, groupId)
-      return key
-    })
+    merger.restore(checkpoint.meta, pages)
     assert(merger.position === checkpoint.position, 'a checkpoint stands for its position', plan.name, stream)
     return checkpoint.position
   })

@@ -236,11 +236,7 @@ export class ShardThread {
     })
     const checkpointed = state.restore(pipelineId, partition, (checkpoint, pages) => {
       killPoint('shard-restoring')
-      chain.restore(checkpoint.meta, pages, (groupId) => {
-        const key = state.groupKey(pipelineId, partition, groupId)
-        assert(key !== null, 'a checkpoint uses groups that were committed', plan.name, partition, groupId)
-        return key
-      })
+      chain.restore(checkpoint.meta, pages)
       assert(
         chain.position === checkpoint.position,
         'a checkpoint stands for its position',

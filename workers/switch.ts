@@ -265,11 +265,7 @@ function restoreInto(
   into: Parameters<Parameters<typeof switchPartition>[0]['restore']>[0],
 ): boolean {
   const found = state.restore(record.id, partition, (checkpoint, pages) => {
-    into.restore(checkpoint.meta, pages, (groupId) => {
-      const key = state.groupKey(record.id, partition, groupId)
-      assert(key !== null, 'a checkpoint uses groups that were committed', record.name, partition, groupId)
-      return key
-    })
+    into.restore(checkpoint.meta, pages)
     return true
   })
   return found ?? false

@@ -44,6 +44,11 @@ export interface JudgedSeries {
   windows: number
   /** Windows with a score: not warming up. */
   judged: number
+  /** End of the first window with a score; Infinity: none has one. */
+  judgedFromMs: number
+  /** Between the ends of two windows with a value, one after the other: the longest such time, and when it began. */
+  gapMs: number
+  gapFromMs: number
 }
 
 export interface Tally {
@@ -51,6 +56,9 @@ export interface Tally {
   readonly seriesDays: number
   readonly alarms: number
   readonly alarmsPerSeriesDay: number
+  /** Windows with a value, and those of them that were judged: of the others nobody knows. Of what watches columns only. */
+  readonly windows: number
+  readonly judged: number
   /** Null without labels, or without an alarm. */
   readonly precision: number | null
   readonly recall: number | null
@@ -111,9 +119,17 @@ export class Backtested implements Observer {
       const value = body.values[this.#drawn.get(detector)!] ?? null
       if (value === null) continue
       series.firstMs = Math.min(series.firstMs, body.windowStartMs)
+      const gapMs = series.windows === 0 ? 0 : body.windowEndMs - series.lastMs
+      if (gapMs > series.gapMs) {
+        series.gapMs = gapMs
+        series.gapFromMs = series.lastMs
+      }
       series.lastMs = Math.max(series.lastMs, body.windowEndMs)
       series.windows++
-      if (score.score !== null) series.judged++
+      if (score.score !== null) {
+        series.judged++
+        series.judgedFromMs = Math.min(series.judgedFromMs, body.windowEndMs)
+      }
       series.trace?.push(body.windowEndMs, value, score)
       this.#cross(keyOf(body.group, detector), detector, score)
     }
@@ -188,11 +204,18 @@ export class Backtested implements Observer {
     let hits = 0
     let days = 0
     let labelled = 0
+    let windows = 0
+    let judged = 0
     const delays: number[] = []
     for (const series of groups.values()) {
       const all = series.flatMap((one) => one.alarms).sort((a, b) => a.atMs - b.atMs)
       days += Math.max(...series.map(({ firstMs, lastMs }) => Math.max(0, lastMs - firstMs))) / DAY_MS
       alarms += all.length
+      for (const one of series) {
+        if (one.column === null) continue
+        windows += one.windows
+        judged += one.judged
+      }
       hits += all.filter(({ isTrue }) => isTrue === true).length
       const { labels } = series[0]!
       labelled += labels.length
@@ -207,6 +230,8 @@ export class Backtested implements Observer {
       seriesDays: days,
       alarms,
       alarmsPerSeriesDay: days > 0 ? alarms / days : 0,
+      windows,
+      judged,
       precision: labelled > 0 && alarms > 0 ? hits / alarms : null,
       recall: labelled > 0 ? delays.length / labelled : null,
       labelled,
@@ -267,6 +292,9 @@ export class Backtested implements Observer {
       lastMs: -Infinity,
       windows: 0,
       judged: 0,
+      judgedFromMs: Infinity,
+      gapMs: 0,
+      gapFromMs: 0,
     }
     this.series.set(key, made)
     return made

@@ -151,49 +151,16 @@ class HistoryChain {
   }
 }
 
-/** What is odd in the times of the data, in its own order. */
-export interface TimeFaults {
-  readonly repeated: number
-  readonly backwards: number
-  /** Of the first that was repeated: its series, and when. */
-  readonly firstRepeated: { readonly seriesId: number; readonly timeMs: number } | null
-}
-
-class SeriesTimes implements TimeFaults {
-  /** By series: its newest time; NaN: none so far. */
-  #newestMs = new Float64Array(64).fill(NaN)
-  repeated = 0
-  backwards = 0
-  firstRepeated: TimeFaults['firstRepeated'] = null
-
-  take({ seriesIds, timestampsMs, count }: SampleBuilder): void {
-    for (let i = 0; i < count; i++) {
-      const seriesId = seriesIds[i]!
-      const timeMs = timestampsMs[i]!
-      if (seriesId >= this.#newestMs.length) this.#grow(seriesId)
-      const newestMs = this.#newestMs[seriesId]!
-      if (timeMs < newestMs) this.backwards++
-      else if (timeMs === newestMs) {
-        this.repeated++
-        this.firstRepeated ??= { seriesId, timeMs }
-      } else this.#newestMs[seriesId] = timeMs
-    }
-  }
-
-  #grow(seriesId: number): void {
-    const grown = new Float64Array(2 * seriesId).fill(NaN)
-    grown.set(this.#newestMs)
-    this.#newestMs = grown
-  }
-}
-
 /** Takes what decoders of files read, and runs each plan over it. */
 export class HistoryInput implements NodeInput {
   readonly table: SeriesTable = new SeriesTable({ limit: SERIES_LIMIT_MAX })
   readonly #chains: readonly HistoryChain[]
-  readonly #times = new SeriesTimes()
   #firstMs = Infinity
   #lastMs = -Infinity
+  /** Time of each series' newest sample so far, by its id. */
+  #newestMs: Float64Array = new Float64Array(64).fill(-Infinity)
+  #repeated = 0
+  #unordered = 0
 
   constructor(plans: readonly { plan: PipelinePlan; observer: Observer }[], registry: Registry) {
     this.#chains = plans.map(({ plan, observer }) => new HistoryChain(plan, registry, this.table, observer))
@@ -203,10 +170,27 @@ export class HistoryInput implements NodeInput {
     for (let i = 0; i < builder.count; i++) {
       this.#firstMs = Math.min(this.#firstMs, builder.timestampsMs[i]!)
       this.#lastMs = Math.max(this.#lastMs, builder.timestampsMs[i]!)
+      this.#order(builder.seriesIds[i]!, builder.timestampsMs[i]!)
     }
-    this.#times.take(builder)
     for (const chain of this.#chains) chain.take(builder)
     return Promise.resolve({ samples: builder.count, refusedSamples: 0, durable: false })
+  }
+
+  /** Samples at the time of the one before them in their series, and earlier than it. O(1) a sample. */
+  get order(): { readonly repeated: number; readonly unordered: number } {
+    return { repeated: this.#repeated, unordered: this.#unordered }
+  }
+
+  #order(seriesId: number, timestampMs: number): void {
+    if (seriesId >= this.#newestMs.length) {
+      const wider = new Float64Array(2 * seriesId).fill(-Infinity)
+      wider.set(this.#newestMs)
+      this.#newestMs = wider
+    }
+    const newestMs = this.#newestMs[seriesId]!
+    if (timestampMs === newestMs) this.#repeated++
+    else if (timestampMs < newestMs) this.#unordered++
+    else this.#newestMs[seriesId] = timestampMs
   }
 
   end(): void {
@@ -216,11 +200,6 @@ export class HistoryInput implements NodeInput {
   /** Event time of the data: [first, last], or null without a sample. */
   get span(): readonly [number, number] | null {
     return this.#firstMs <= this.#lastMs ? [this.#firstMs, this.#lastMs] : null
-  }
-
-  /** Samples that have the time of one before them in their series, or an earlier one. */
-  get disorder(): TimeFaults {
-    return this.#times
   }
 
   /** Of the metrics read, one for each series. */

@@ -12,6 +12,7 @@ import {
   type JudgedSeries,
   type Suggestion,
   seriesText,
+  type Tally,
 } from './evaluate.ts'
 import { REPORT_SCRIPT } from './report-script.ts'
 import { REPORT_STYLE } from './style.ts'
@@ -20,6 +21,9 @@ import { REPORT_STYLE } from './style.ts'
 export const SERIES_DRAWN_MAX = 100
 /** Rows of a table of alarms; the rest is in --json. */
 export const ROWS_MAX = 500
+
+/** Where a smaller share of windows was judged, a count of alarms is not said without it. */
+const JUDGED_SHARE_SAID = 0.5
 
 export interface ReportInput {
   readonly tested: Backtested
@@ -82,6 +86,7 @@ function tiles(tested: Backtested): string {
     ['Alarms a series-day', numberText(tally.alarmsPerSeriesDay)],
     ['Series', countText(tally.series)],
   ]
+  if (tally.windows > 0) facts.push(['Windows judged', shareText(tally.judged / tally.windows)])
   if (tally.labelled > 0) {
     facts.push(
       ['Precision', shareText(tally.precision)],
@@ -228,6 +233,13 @@ export function spanText(ms: number): string {
   ]
   for (const [unit, size] of units) if (ms >= size) return `${numberText(ms / size)} ${unit}`
   return `${Math.round(ms)} ms`
+}
+
+/** Without a judgement there is no alarm, and no calm either; null: half of the windows or more were judged. */
+export function judgedText({ windows, judged }: Tally): string | null {
+  if (judged >= windows * JUDGED_SHARE_SAID) return null
+  if (judged === 0) return 'nothing was judged'
+  return `judged ${countText(judged)} of ${countText(windows)} windows`
 }
 
 function shiftText(ms: number): string {

@@ -56,7 +56,7 @@ svg .edge { stroke: var(--bad); stroke-width: 1; stroke-dasharray: 3 4; }
 svg .label { fill: var(--label); }
 svg .alarm { fill: var(--bad-wash); }
 svg .mark { fill: var(--bad); }
-.axis { display: flex; justify-content: space-between; margin-top: .2rem; font-size: .78rem; color: var(--quiet); font-variant-numeric: tabular-nums; }
+.axis { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 .9rem; margin-top: .2rem; font-size: .78rem; color: var(--quiet); font-variant-numeric: tabular-nums; }
 .scroll { max-height: 26rem; overflow: auto; border: 1px solid var(--line); border-radius: 10px; background: var(--card); }
 table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .75rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
@@ -83,5 +83,6 @@ details .scroll { margin-top: .45rem; }
   .tile:last-child:nth-child(odd) { grid-column: span 2; }
   .plot > svg { height: 170px; }
   .read { min-height: 2.9em; }
+  .axis span:nth-child(2) { order: 3; flex-basis: 100%; text-align: center; }
 }
 `

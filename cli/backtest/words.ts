@@ -1,9 +1,8 @@
-/** What a backtest says in words: warnings, the suggestion as the option to write, the lines for the terminal. Pure. */
+/** What a backtest says in words: the suggestion as the option to write, the lines for the terminal. Pure. */
 import { readDurationMs } from '../../engine/config/units.ts'
 import { countText } from '../progress.ts'
-import { type Backtested, DAY_MS, type Difference, type Suggestion, TRACES_MAX } from './evaluate.ts'
-import type { LabelWindow } from './labels.ts'
-import { numberText, shareText, spanText, timeText } from './report.ts'
+import { type Backtested, DAY_MS, type Difference, type Suggestion } from './evaluate.ts'
+import { judgedText, numberText, shareText, spanText } from './report.ts'
 
 /** Of the detectors' own options. */
 const SENSITIVITY_MIN = 0.1
@@ -15,12 +14,9 @@ export interface Ran {
   readonly late: number
   readonly windowed: number
   readonly badLines: number
-  /** Values that were empty, null or NaN: no sample. */
-  readonly emptyValues: number
-  /** Samples with the time of one before them in their series, and the first of them; with an earlier time. Of files. */
+  /** In files: samples at the same time as the one before in their series, and before it. */
   readonly repeated: number
-  readonly firstRepeated: string | null
-  readonly backwards: number
+  readonly unordered: number
 }
 
 export interface Budget {
@@ -74,68 +70,6 @@ function optionText({ threshold, isEnough }: Suggestion, kind: string, options: 
   return `alarm only where the score is above ${numberText(threshold)}: widen its bounds`
 }
 
-interface Seen {
-  readonly main: Backtested
-  readonly ran: Ran
-  readonly truth: readonly LabelWindow[]
-  readonly unmatched: readonly LabelWindow[]
-  readonly range: { readonly fromMs: number; readonly toMs: number }
-}
-
-export function warningsOf({ main, ran, truth, unmatched, range }: Seen): string[] {
-  const warnings: string[] = []
-  const { span } = ran
-  const outside = truth.filter(
-    ({ fromMs, toMs }) =>
-      span !== null && (toMs < Math.max(span[0], range.fromMs) || fromMs > Math.min(span[1], range.toMs)),
-  )
-  if (unmatched.length > 0) {
-    const wanted = JSON.stringify(unmatched[0]!.labels)
-    warnings.push(
-      `${unmatched.length} of ${truth.length} labels match no series, first ${wanted}: their columns are to be labels that the pipeline groups by.`,
-    )
-  }
-  if (outside.length > 0) {
-    warnings.push(
-      `${outside.length} of ${truth.length} labels lie outside the data (first from ${timeText(outside[0]!.fromMs)}): they count as missed. Is their time zone UTC?`,
-    )
-  }
-  const all = [...main.series.values()].filter(({ column }) => column !== null)
-  const blind = all.filter(({ judged }) => judged === 0)
-  if (blind.length > 0) {
-    warnings.push(
-      `${countText(blind.length)} of ${countText(all.length)} series were never judged (first ${JSON.stringify(blind[0]!.group)}, ${countText(blind[0]!.windows)} windows): history is shorter than the warm-up of ${blind[0]!.detector}. Give more history, or a shorter warm-up.`,
-    )
-  }
-  if (ran.late > 0)
-    warnings.push(
-      `${counted(ran.late, 'sample')} came too late for ${ran.late === 1 ? 'its window' : 'their windows'}: sort the file by time, or raise disorder(…).`,
-    )
-  else if (ran.backwards > 0)
-    warnings.push(
-      `${counted(ran.backwards, 'sample')} stood behind later ones of their series: all of them were put in their windows.`,
-    )
-  if (ran.repeated > 0)
-    warnings.push(
-      `${counted(ran.repeated, 'sample')} ${ran.repeated === 1 ? 'has' : 'have'} the time of one before them in their series (first ${ran.firstRepeated}): all count in their windows. If the data repeats itself, remove what is there twice.`,
-    )
-  if (ran.emptyValues > 0)
-    warnings.push(
-      `${counted(ran.emptyValues, 'value')} ${ran.emptyValues === 1 ? 'is' : 'are'} empty, null or NaN: no samples, so that a window with nothing else has no result and is not judged. Add .detect(silence()) to be told of gaps.`,
-    )
-  if (ran.badLines > 0)
-    warnings.push(`${counted(ran.badLines, 'line')} could not be read; millrace run lists them.`)
-  if (main.series.size > TRACES_MAX)
-    warnings.push(
-      `The course of the first ${countText(TRACES_MAX)} of ${countText(main.series.size)} series was kept for drawing; the numbers are of all.`,
-    )
-  return warnings
-}
-
-function counted(count: number, what: string): string {
-  return `${countText(count)} ${what}${count === 1 ? '' : 's'}`
-}
-
 export function jsonOf(tested: Backtested): object {
   return {
     pipeline: tested.plan.name,
@@ -160,9 +94,11 @@ export function summaryText(
 ): string {
   const lines = tested.plan.detectors.map(({ name }) => {
     const tally = tested.tally(name)
+    const judged = judgedText(tally)
     const parts = [
       `${countText(tally.alarms)} alarms in ${countText(tally.series)} series, ${numberText(tally.alarmsPerSeriesDay)} a series-day`,
     ]
+    if (judged !== null) parts.push(judged)
     if (tally.labelled > 0) {
       const delay = tally.delayMsMedian === null ? '' : `, median delay ${spanText(tally.delayMsMedian)}`
       parts.push(

@@ -153,10 +153,14 @@ export interface IncidentsQuery extends IncidentOptions {
   readonly fromMs: number
 }
 
-/** `isWhole`: false where there were more transitions than INCIDENT_TRANSITIONS_MAX, and the newest of them were left out. */
+/**
+ * `isWhole`: false where there were more transitions than INCIDENT_TRANSITIONS_MAX, and the oldest of them were left out:
+ * `dropped`, beside those that a later one of the same alert stands for.
+ */
 export interface IncidentsAnswer {
   readonly rows: readonly Incident[]
   readonly isWhole: boolean
+  readonly dropped?: number
 }
 
 export interface LateQuery extends PageQuery {}

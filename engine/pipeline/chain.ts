@@ -110,8 +110,6 @@ export const REGION_ROUTES = 65_533
 export const REGION_KEY_BYTES = 65_534
 export const REGION_KEY_ENDS = 65_535
 const META_VERSION = 2
-/** Had no regions of routes and keys: those are asked for one by one. */
-const META_VERSION_WITHOUT_KEYS = 1
 
 interface ChainMeta {
   readonly version: number
@@ -393,15 +391,10 @@ export class Chain {
   }
 
   /** On a fresh chain only: `pages` are the newest version of every page ever handed out. */
-  restore(meta: string, pages: Iterable<StatePage>, groupKey: (groupId: number) => Uint8Array): void {
+  restore(meta: string, pages: Iterable<StatePage>, _groupKey?: (groupId: number) => Uint8Array): void {
     assert(this.ledger.in === 0 && this.groupCount === 0, 'only a fresh chain is restored')
     const state = JSON.parse(meta) as ChainMeta
-    const hasKeys = state.version === META_VERSION
-    assert(
-      hasKeys || state.version === META_VERSION_WITHOUT_KEYS,
-      'the state has a version that this chain knows',
-      state.version,
-    )
+    assert(state.version === META_VERSION, 'the state has a version that this chain knows', state.version)
     assert(
       state.layout === this.#layoutName,
       'the state has the layout of this plan',
@@ -414,7 +407,7 @@ export class Chain {
     this.#writer.nextSeq = state.nextSeq
     Object.assign(this.ledger, state.ledger)
     this.#clock.restore(state.clock)
-    this.#router.restore(state.slices.rows, state.routes ?? 0, hasKeys ? null : groupKey)
+    this.#router.restore(state.slices.rows, state.routes ?? 0)
     this.#judges.ensureRows(state.slices.rows)
     this.#judges.silenceDeadlineMs = state.silenceDeadlineMs ?? Infinity
     if (state.nextStartMs !== null) this.#openFrom(state.nextStartMs)

@@ -181,18 +181,41 @@ describe('the question for incidents', () => {
     expect(one.rows.map(({ id }) => id)).toEqual(['q/d'])
   })
 
-  test('says so where there was more than it takes', async () => {
-    const rows = Array.from({ length: QUERY_ROWS_MAX }, (_, i) => fired('p', String(i), i))
+  test('where there is more than it takes the newest stay, and what fires now; the others are counted', async () => {
+    const pagesMost = INCIDENT_TRANSITIONS_MAX / QUERY_ROWS_MAX + 2
+    let pages = 0
+    const queries = {
+      pipelines: async () => [],
+      alerts: async () => [fired('p', 'now', 5)],
+      alertHistory: async () => {
+        const from = pages++ * QUERY_ROWS_MAX
+        const rows = Array.from({ length: QUERY_ROWS_MAX }, (_, i) =>
+          fired('p', String(from + i), 1_000 + from + i),
+        )
+        return page(rows, pages < pagesMost ? 'next' : null)
+      },
+    }
+    const answer = await incidentsFrom(queries, { pipeline: 'p', fromMs: 0 })
+    expect([answer.isWhole, answer.dropped, pages]).toEqual([false, 2 * QUERY_ROWS_MAX, pagesMost])
+    const ids = answer.rows.flatMap(({ alerts }) => alerts.map(({ id }) => id))
+    expect(ids.length).toBe(INCIDENT_TRANSITIONS_MAX + 1)
+    expect(ids).toEqual(expect.arrayContaining(['p/now', `p/${pagesMost * QUERY_ROWS_MAX - 1}`]))
+    expect(ids).not.toContain(`p/${2 * QUERY_ROWS_MAX - 1}`)
+  })
+
+  test('many transitions of one alert count as its last ones', async () => {
     let pages = 0
     const queries = {
       pipelines: async () => [],
       alerts: async () => [],
       alertHistory: async () => {
-        pages++
-        return page(rows, 'next')
+        const from = pages++ * QUERY_ROWS_MAX
+        const rows = Array.from({ length: QUERY_ROWS_MAX }, (_, i) => fired('p', 'a', from + i))
+        return page(rows, pages <= (2 * INCIDENT_TRANSITIONS_MAX) / QUERY_ROWS_MAX ? 'next' : null)
       },
     }
-    const { isWhole } = await incidentsFrom(queries, { pipeline: 'p', fromMs: 0 })
-    expect([isWhole, pages]).toEqual([false, INCIDENT_TRANSITIONS_MAX / QUERY_ROWS_MAX])
+    const answer = await incidentsFrom(queries, { pipeline: 'p', fromMs: 0 })
+    expect(answer.isWhole).toBe(true)
+    expect(answer.rows.map(({ alerts }) => alerts.length)).toEqual([1])
   })
 })

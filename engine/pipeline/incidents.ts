@@ -60,17 +60,21 @@ export function incidentsOf(
   return [...members.values()].map(incidentOf).sort(byBeginning)
 }
 
-/** Over pages of the other questions; rejects as they do. */
+/**
+ * Over pages of the other questions; rejects as they do. Memory is bounded by INCIDENT_TRANSITIONS_MAX, time is not: all that
+ * is asked for is read. What is newest stays, and so does what fires now, whatever its age.
+ */
 export async function incidentsFrom(
   queries: Pick<Queries, 'pipelines' | 'alerts' | 'alertHistory'>,
   { pipeline, fromMs, ...options }: IncidentsQuery,
 ): Promise<IncidentsAnswer> {
   const named = pipeline === undefined ? await queries.pipelines() : [{ name: pipeline }]
-  const told: Alert[] = []
-  let isWhole = true
+  const firing: Alert[] = []
+  let told: Alert[] = []
+  let dropped = 0
   for (const { name } of named) {
     // What began before, and fires on.
-    told.push(...(await queries.alerts({ pipeline: name })))
+    firing.push(...(await queries.alerts({ pipeline: name })))
     let cursor: string | null = null
     do {
       const from = cursor === null ? {} : { cursor }
@@ -78,12 +82,42 @@ export async function incidentsFrom(
       const page: Page<Alert> = await queries.alertHistory(query)
       told.push(...page.rows)
       cursor = page.rows.length === 0 ? null : page.cursor
-      if (told.length < INCIDENT_TRANSITIONS_MAX || cursor === null) continue
-      isWhole = false
-      break
+      // Twice as many, so that it is seldom looked through.
+      if (told.length < 2 * INCIDENT_TRANSITIONS_MAX) continue
+      const kept = newestOf(told)
+      dropped += kept.dropped
+      told = kept.told
     } while (cursor !== null)
   }
-  return { rows: incidentsOf(told, options), isWhole }
+  const kept = newestOf(told)
+  dropped += kept.dropped
+  const rows = incidentsOf([...firing, ...kept.told], options)
+  return dropped === 0 ? { rows, isWhole: true } : { rows, isWhole: false, dropped }
+}
+
+/**
+ * At most INCIDENT_TRANSITIONS_MAX. First goes what says nothing that a later transition does not: pending, and all firings of an
+ * alert but its last. Then the oldest: only those are counted as dropped.
+ */
+function newestOf(told: Alert[]): { readonly told: Alert[]; readonly dropped: number } {
+  if (told.length <= INCIDENT_TRANSITIONS_MAX) return { told, dropped: 0 }
+  const needed = new Map<string, Alert>()
+  for (const alert of told) {
+    if (alert.state === 'pending') continue
+    const key = `${alert.state} ${alert.id}`
+    const known = needed.get(key)
+    // The first end, and the last firing, as alertsOf takes them.
+    const isLater = known !== undefined && isAfter(alert, known)
+    if (known === undefined || isLater === (alert.state === 'firing')) needed.set(key, alert)
+  }
+  const left = [...needed.values()].sort((a, b) => a.atMs - b.atMs)
+  const dropped = Math.max(0, left.length - INCIDENT_TRANSITIONS_MAX)
+  return { told: left.slice(dropped), dropped }
+}
+
+/** Or at the same time and no less severe. */
+function isAfter(a: Alert, b: Alert): boolean {
+  return a.atMs === b.atMs ? rankOf(a.severity) >= rankOf(b.severity) : a.atMs > b.atMs
 }
 
 function alertsOf(transitions: readonly Alert[]): IncidentAlert[] {

@@ -71,7 +71,6 @@ export const PARTS_BYTES_MAX = 16 * 1024 * 1024
 export const ARRIVALS_WAIT_MS = 500
 
 const META_VERSION = 2
-const META_VERSION_WITHOUT_KEYS = 1
 const REGION_GROUPS = 0
 const REGION_WINDOWS = 1
 const REGION_PARTS = 2
@@ -335,15 +334,10 @@ export class Merger {
   }
 
   /** As Chain.restore. */
-  restore(meta: string, pages: Iterable<StatePage>, groupKey: (groupId: number) => Uint8Array): void {
+  restore(meta: string, pages: Iterable<StatePage>, _groupKey?: (groupId: number) => Uint8Array): void {
     assert(this.position === 0 && this.groupCount === 0, 'only a fresh owner is restored')
     const state = JSON.parse(meta) as MergerMeta
-    const hasKeys = state.version === META_VERSION
-    assert(
-      hasKeys || state.version === META_VERSION_WITHOUT_KEYS,
-      'the state has a version that this owner knows',
-      state.version,
-    )
+    assert(state.version === META_VERSION, 'the state has a version that this owner knows', state.version)
     assert(state.layout === this.#layoutName, 'the state has the layout of this plan', state.layout)
     this.#slices.restore(state.slices)
     this.#regions.restorePages(pages)
@@ -359,7 +353,7 @@ export class Merger {
     this.#firstMs = state.firstMs ?? -Infinity
     this.#watermarkMs = state.watermarkMs ?? -Infinity
     this.#nextStartMs = state.nextStartMs ?? -Infinity
-    this.#router.restore(state.slices.rows, 0, hasKeys ? null : groupKey)
+    this.#router.restore(state.slices.rows, 0)
     this.#judges.ensureRows(state.slices.rows)
     this.#judges.silenceDeadlineMs = state.silenceDeadlineMs ?? Infinity
     this.#restoreParts(state.parts)

@@ -121,24 +121,15 @@ export class Router {
     return this.#order
   }
 
-  /** After the pages. `groupKeyOf`: of state that was written without keys and routes. */
-  restore(rows: number, routes: number, groupKeyOf: ((groupId: number) => Uint8Array) | null): void {
+  /** After the pages. */
+  restore(rows: number, routes: number): void {
     assert(this.rows === 0, 'a router is restored before its first series')
     this.routePages.restore(routes, (seriesId, route) => {
       assert(route <= rows, 'a series was routed to a row that there is', seriesId, route, rows)
       if (seriesId >= this.routes.length) this.#grow(seriesId + 1)
       this.routes[seriesId] = route
     })
-    if (groupKeyOf === null) {
-      this.keyPages.restore(rows)
-      return
-    }
-    for (let row = 0; row < rows; row++) {
-      const groupId = this.groupIdOf(row)
-      assert(groupId >= 0, 'a restored row has its group', row)
-      const placed = this.#keys.intern(groupKeyOf(groupId))
-      assert(placed === row, 'each row has a group of its own', row, groupId)
-    }
+    this.keyPages.restore(rows)
   }
 
   /** The row of a group that was seen; -1: it was not. */

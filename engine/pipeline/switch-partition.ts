@@ -40,9 +40,7 @@ export interface PartitionSwitch {
   /** Number of the next entry, and what was counted, as committed; null: nothing was. */
   readonly committed: { readonly nextSeq: number; readonly ledger: Ledger } | null
   /** Restores the checkpoint into what is given; false: there is none. */
-  readonly restore: (into: {
-    restore(meta: string, pages: Iterable<StatePage>, groupKey: (groupId: number) => Uint8Array): void
-  }) => boolean
+  readonly restore: (into: { restore(meta: string, pages: Iterable<StatePage>): void }) => boolean
   /** Current alerts of this partition. */
   readonly alerts: readonly Alert[]
   readonly dead: ReadonlySet<number>
@@ -127,8 +125,8 @@ async function windowsOf(
   const { after, committed } = options
   const chain = chainOf(options, sink, options.startOffset)
   options.restore({
-    restore(meta, pages, groupKey) {
-      chain.restore(meta, pagesUnder(before, after, kept, pages), groupKey)
+    restore(meta, pages) {
+      chain.restore(meta, pagesUnder(before, after, kept, pages))
     },
   })
   const done = await over(options, chain.position, () => chain)

@@ -57,7 +57,7 @@ class StoredPipeline implements PipelineVerifier {
     try {
       const state = this.#stateOf(partition)
       if (state === null) return 'no state belongs to this stream'
-      state.restore(checkpoint.meta, pages, groupKey)
+      state.restore(checkpoint.meta, pages)
       if (state.position !== checkpoint.position || state.nextSeq !== checkpoint.nextSeq) {
         return `it restores to position ${state.position}, entry ${state.nextSeq}`
       }

@@ -59,8 +59,8 @@ export const KILL_POINTS = [
   'file-checked',
   'file-written',
   'file-synced',
-  'webhook-posting',
-  'webhook-answered',
+  'http-posting',
+  'http-answered',
   // Stop.
   'writer-ends',
   'shard-ends',

@@ -8,7 +8,7 @@
  * things beside the paper. A value may be an outlier of any size with probability OUTLIER, which a run then does not learn
  * from: one spike is no change (contaminated normal; Fearnhead and Rigaill, "Changepoint detection in the presence of
  * outliers", JASA 2019). A run looks back over RUN_VALUES values: what drifts slowly does not change. And of all hypotheses
- * the `hypotheses` most probable are kept, their weights scaled to sum to 1.
+ * the `hypotheses` most probable are kept; one that gives way leaves its weight to the run that began next to it.
  *
  * O(hypotheses) a value; at most 1289 cells a group.
  */
@@ -327,6 +327,17 @@ class ChangePoint implements Detector {
     if (runs === hypotheses) {
       place = 0
       for (let i = 1; i < runs; i++) if (weights[i]! < weights[place]!) place = i
+      // Its probability is that of a change about there: the run that began next to it has it from now on.
+      const gone = at + HYPOTHESES + RUN_CELLS * place
+      let heir = -1
+      let nearest = Infinity
+      for (let i = 0; i < runs; i++) {
+        const apart = Math.abs(cells[at + HYPOTHESES + RUN_CELLS * i + RUN]! - cells[gone + RUN]!)
+        if (i === place || apart >= nearest) continue
+        nearest = apart
+        heir = at + HYPOTHESES + RUN_CELLS * i
+      }
+      cells[heir + WEIGHT] = cells[heir + WEIGHT]! + weights[place]!
     } else cells[at + RUNS] = runs + 1
     const spread = this.#spread(cells, at)
     const run = at + HYPOTHESES + RUN_CELLS * place

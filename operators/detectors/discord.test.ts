@@ -35,6 +35,26 @@ function profileAt(series: readonly number[], end: number, length: number, histo
 const wave = (i: number): number => Math.sin((2 * Math.PI * i) / 40)
 
 describe('discords', () => {
+  test.each([1e9, 1e13, 1e100])(
+    'a spike of %d in noise of one takes no digits along when it leaves',
+    (spike) => {
+      const prng = new Prng(41)
+      const { length, history } = SMALL
+      const series = Array.from({ length: 700 }, (_, i) => (i % 150 === 75 ? spike : prng.normal()))
+      let compared = 0
+      judgeSeries(discordPlugin, SMALL)
+        .run(series.length, (i) => series[i]!)
+        .forEach(({ memo, score }, end) => {
+          const looked = series.slice(end - history - length + 1, end + 1)
+          // By its definition a stretch with a spike has no digits for anything else either.
+          if (Number.isNaN(score) || looked.slice(-length).includes(spike)) return
+          compared++
+          expect(Math.abs(memo! - profileAt(series, end, length, history))).toBeLessThan(1e-6)
+        })
+      expect(compared).toBeGreaterThan(300)
+    },
+  )
+
   test.each([
     ['about nothing', 0, 1],
     ['about a level a thousand million times their size', 1e9, 1],

@@ -97,17 +97,13 @@ describe('conformal nearest neighbours', () => {
     const prng = new Prng(35)
     const facts = (): Map<string, string> =>
       new Map(detector.explain!(cells, 0).facts.map(({ name, value }) => [name, value]))
-    const verdict = {} as Verdict
-    const take = (count: number): void => {
-      for (let i = 0; i < count; i++) {
-        const value = prng.normal()
-        detector.score(cells, 0, i, value, verdict)
-        detector.learn(cells, 0, i, value, verdict)
-      }
-    }
-    take(100)
+    for (let i = 0; i < 100; i++) detector.learn(cells, 0, i, prng.normal(), {} as Verdict)
     expect([...facts()]).toEqual([['values', '100']])
-    take(300)
+    for (let i = 0; i < 300; i++) {
+      const [value, verdict] = [prng.normal(), {} as Verdict]
+      detector.score(cells, 0, i, value, verdict)
+      detector.learn(cells, 0, i, value, verdict)
+    }
     expect(Number(facts().get('alarms beyond'))).toBeGreaterThan(Number(facts().get('largest distance')))
   })
 })

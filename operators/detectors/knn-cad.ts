@@ -143,9 +143,8 @@ class KnnCad implements Detector {
     const x = bounded(value)
     const distance = this.#distance(cells, at, x)
     this.#fit(cells, at)
-    const surprise = this.#surprise(cells, at, distance)
-    // What is learned of it.
     verdict.memo = Math.min(distance, this.#largest[0]! + CLIP * this.#excess)
+    const surprise = this.#surprise(cells, at, distance)
     verdict.surprise = surprise
     verdict.score = Math.min(SCORE_MAX, surprise / this.#wanted)
     const half = Math.max(this.#distanceAt(this.#wanted), this.#floor)
@@ -163,6 +162,7 @@ class KnnCad implements Detector {
     const x = bounded(value)
     if (count >= reference + dimension - 1) {
       const distances = cells[at + DISTANCE_COUNT]!
+      // Once it judges, the verdict of this value brings its distance, clipped.
       const distance = distances >= calibration ? verdict.memo! : this.#distance(cells, at, x)
       cells[at + this.#distances + (distances % calibration)] = distance
       cells[at + DISTANCE_COUNT] = distances + 1

@@ -169,9 +169,9 @@ export class HttpSink implements AtLeastOnceSink {
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
       let retryAfter: string | null = null
       try {
-        killPoint('webhook-posting')
+        killPoint('http-posting')
         const answer = await post(this.#options, request, signal)
-        killPoint('webhook-answered')
+        killPoint('http-answered')
         if (answer.status >= 200 && answer.status < 300) return
         problem = answerText(answer)
         retryAfter = answer.retryAfter

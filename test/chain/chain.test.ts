@@ -271,6 +271,6 @@ describe('a chain', () => {
       .send([sample(5)])
       .checkpoint()
     const other = drive({ sizeMs: 10_000, aggregates: ['count'] })
-    expect(() => other.chain.restore(meta, pages, () => new Uint8Array())).toThrow('layout of this plan')
+    expect(() => other.chain.restore(meta, pages)).toThrow('layout of this plan')
   })
 })

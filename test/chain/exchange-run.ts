@@ -225,7 +225,7 @@ class ChainSeat {
     this.#save.forget()
     const { whole } = this.#save
     if (whole === null) return
-    this.chain.restore(whole.meta, whole.pages.values(), (groupId) => this.visible.groups[groupId]!)
+    this.chain.restore(whole.meta, whole.pages.values())
   }
 
   #fresh(): Chain {
@@ -289,8 +289,7 @@ class OwnerSeat {
     this.merger = this.#fresh()
     this.#save.forget()
     const { whole } = this.#save
-    if (whole !== null)
-      this.merger.restore(whole.meta, whole.pages.values(), (groupId) => this.visible.groups[groupId]!)
+    if (whole !== null) this.merger.restore(whole.meta, whole.pages.values())
     this.#offered = this.#chains.map((_, partition) => this.merger.cursor(partition))
   }
 

@@ -342,7 +342,7 @@ async function play(scenario: Scenario): Promise<Outcome> {
     startOffset: 0,
     committed: { nextSeq: old.chain.nextSeq, ledger: old.chain.ledger },
     restore: (into) => {
-      into.restore(checkpointMeta, pages.values(), (groupId) => old.groups[groupId]!)
+      into.restore(checkpointMeta, pages.values())
       return true
     },
     alerts: [...openOf(alertsOf(old.entries)).values()],
@@ -361,7 +361,7 @@ async function play(scenario: Scenario): Promise<Outcome> {
     const ran = start(after, scenario)
     ran.groups.push(...old.groups)
     for (const { groupId, key } of switched!.groups) ran.groups[groupId] = key
-    ran.chain.restore(switched!.meta, pages.values(), (groupId) => ran.groups[groupId]!)
+    ran.chain.restore(switched!.meta, pages.values())
     return ran
   }
   const on = restored()
@@ -611,7 +611,7 @@ test.each(seeds.slice(0, 8))(
     })
     const on = start(after, scenario)
     for (const { groupId, key } of switched!.groups) on.groups[groupId] = key
-    on.chain.restore(switched!.meta, switched!.pages, (groupId) => on.groups[groupId]!)
+    on.chain.restore(switched!.meta, switched!.pages)
     feed(on, records.slice(cut))
     const fresh = start(after, scenario)
     feed(fresh, records.slice(0, cut))

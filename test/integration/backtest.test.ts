@@ -1,5 +1,5 @@
 /** The report of a backtest in a real Chromium: no request, no complaint, both themes accessible, right on a phone. */
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import axe from 'axe-core'
@@ -173,66 +173,6 @@ describe('over the topic of a store', () => {
       `topic metrics of ${store}: none of them is taken by pipeline cpu (got "10 samples"). It holds h: look at`,
     )
     expect([far.code, unmatched.code, existsSync(out)]).toEqual([1, 1, false])
-  })
-})
-
-describe('what is odd in the data', () => {
-  const cleanups: (() => unknown)[] = []
-  afterAll(async () => {
-    for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
-  })
-
-  test('is said, in the report too, and nothing else is lost with it', { timeout: 60_000 }, async () => {
-    const dir = scratch(cleanups)
-    const pipeline = writePipeline(
-      dir,
-      `export default pipeline('odd').from(topic('metrics')).groupBy('host').disorder('1m').window(tumbling('1m'), { v: mean() })
-        .detect('v', ewma({ warmUp: '30m' }), { name: 'far' }).detect('v', ewma({ warmUp: '30d', history: '60d' }), { name: 'slow' })`,
-    )
-    const rows: string[] = []
-    for (let minute = 0; minute < 200; minute++) {
-      const value = minute >= 100 && minute < 110 ? 'NaN' : minute === 150 ? 90 : 20 + (minute % 5)
-      const row = `${START_MS / 1_000 + 60 * minute},${value},a`
-      rows.push(row)
-      if (minute === 50) rows.push(row, row)
-      // One within the disorder, one far beyond it.
-      if (minute === 60) rows.push(`${START_MS / 1_000 + 60 * minute - 30},22,a`)
-      if (minute === 70) rows.push(`${START_MS / 1_000},22,a`)
-    }
-    writeFileSync(join(dir, 'odd.csv'), `time,value,host\n${rows.join('\n')}\nno time,1,a\n`)
-    const labels = [
-      { from: START_MS + 150 * MINUTE_MS, to: START_MS + 152 * MINUTE_MS, labels: { host: 'a' } },
-      { from: START_MS, to: START_MS + MINUTE_MS, labels: { rack: 'r7' } },
-      { from: 0, to: 1, labels: { host: 'a' } },
-    ]
-    writeFileSync(join(dir, 'truth.json'), JSON.stringify(labels))
-    const out = join(dir, 'r.html')
-    const data = ['--data', join(dir, 'odd.csv'), '--time', 'time', '--labels', 'host']
-    const words = ['backtest', pipeline, ...data, '--truth', join(dir, 'truth.json'), '--out', out, '--json']
-    const child = launch(words, cleanups)
-    expect(await child.exited, child.text()).toBe(0)
-    const told = JSON.parse(child.text()) as {
-      samples: number
-      warnings: string[]
-      detectors: Record<string, { alarms: number; found: number }>
-    }
-    expect(told.warnings).toEqual([
-      expect.stringContaining('1 of 3 labels match no series, first {"rack":"r7"}'),
-      expect.stringContaining('1 of 3 labels lie outside the data'),
-      expect.stringContaining('1 of 2 series were never judged'),
-      '1 sample came too late for its window: sort the file by time, or raise disorder(…).',
-      expect.stringContaining(
-        '2 samples have the time of one before them in their series (first odd{host="a"} at 2026-01-01 00:50:00Z)',
-      ),
-      expect.stringContaining('10 values are empty, null or NaN: no samples'),
-      '1 line could not be read; millrace run lists them.',
-    ])
-    expect(told.samples).toBe(194)
-    expect(told.detectors.far).toMatchObject({ alarms: 1, found: 1 })
-    const report = readFileSync(out, 'utf8')
-    for (const text of ['match no series', 'never judged', 'too late', 'the time of one before', 'NaN']) {
-      expect(report).toContain(text)
-    }
   })
 })
 

@@ -197,7 +197,7 @@ test.each([
   'sink-delivered:2',
   'sink-remembered:2',
   'file-written:2',
-  'webhook-answered:2',
+  'http-answered:2',
 ])(
   'killed at %s while silences come and go: the file has what it should, once, and the webhook misses nothing',
   async (point) => {

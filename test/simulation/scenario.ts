@@ -11,6 +11,7 @@ import type {
 } from '../../engine/contract/plan.ts'
 import type { OptionSpec, SinkFeed } from '../../engine/contract/plugins.ts'
 import type { Labels } from '../../engine/contract/samples.ts'
+import { judgedOf } from '../../engine/pipeline/judged-columns.ts'
 import { encodeSeriesKey, partitionOf } from '../../engine/series/series-key.ts'
 import { assert } from '../../engine/util/assert.ts'
 import type { Prng } from '../../engine/util/prng.ts'
@@ -186,18 +187,27 @@ function makeDetectors(prng: Prng, columns: readonly string[]): DetectorPlan[] {
     ['range-breach', { history: '1m', warmUp: '1s', relearn: '10s' }],
     ['silence', { after: pick(prng, ['1s', '4s', '30s']) }],
     ['silence', { atLeast: '1s', warmUp: '2s' }],
+    ['peers', { by: [], minPeers: 3, threshold: 1 }],
+    ...(columns.length < 2
+      ? []
+      : ([['pca', { history: '20s', warmUp: '1s', threshold: 2, relearn: '10s' }]] as const)),
   ]
   return many(prng, 0, 3, (i): DetectorPlan => {
     const [kind, options] = pick(prng, written)
     const plugin = registry.detectors.get(kind)
     assert(plugin !== undefined, 'a detector of the registry', kind)
+    const judged =
+      plugin.subject === 'vector'
+        ? judgedOf(columns)
+        : judgedOf(plugin.subject === 'silence' ? null : pick(prng, columns))
     return {
       name: `${kind}-${i}`,
       kind,
-      column: plugin.subject === 'silence' ? null : pick(prng, columns),
+      column: judged.column,
+      ...(judged.columns === null ? {} : { columns: judged.columns }),
       options: parsed(plugin.options, options),
       holdMs: pick(prng, [0, 0, 2_000]),
-      ...(plugin.subject === 'value' && prng.below(2) === 0 ? { alert: makeAlert(prng) } : {}),
+      ...(plugin.subject !== 'silence' && prng.below(2) === 0 ? { alert: makeAlert(prng) } : {}),
     }
   })
 }

@@ -190,7 +190,7 @@ function restored(state: MemoryCommits, plan: PipelinePlan, pipelineId: number, 
   const checkpoint = state.checkpoints.get(pipelineId)
   if (checkpoint === undefined) return chain
   const pages = [...state.pageRows.values()].filter((page) => page.pipelineId === pipelineId)
-  chain.restore(checkpoint.meta, pages, (groupId) => state.groups.get(`${pipelineId}/${groupId}`)!)
+  chain.restore(checkpoint.meta, pages)
   expect(chain.position).toBe(checkpoint.position)
   return chain
 }

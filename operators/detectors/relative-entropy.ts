@@ -255,7 +255,7 @@ class RelativeEntropy implements Detector {
 
   /**
    * Of the window in scratch against the hypothesis at `h`: chi-squared with bins - 1 degrees where nothing changed. The
-   * degrees are those of Wang et al. 2011, section on multinomial goodness of fit, whatever bins are empty: a bin that no value
+   * degrees are those of the method (as in its implementation in NAB: bins - 1), whatever bins are empty: a bin that no value
    * has met yet is a possible outcome, and leaving it out would make the first value in it change the law that it is judged by.
    * Where bins are never met the odds are on the careful side.
    */

@@ -391,7 +391,7 @@ export class Chain {
   }
 
   /** On a fresh chain only: `pages` are the newest version of every page ever handed out. */
-  restore(meta: string, pages: Iterable<StatePage>, _groupKey?: (groupId: number) => Uint8Array): void {
+  restore(meta: string, pages: Iterable<StatePage>): void {
     assert(this.ledger.in === 0 && this.groupCount === 0, 'only a fresh chain is restored')
     const state = JSON.parse(meta) as ChainMeta
     assert(state.version === META_VERSION, 'the state has a version that this chain knows', state.version)

@@ -73,11 +73,7 @@ function explainPipeline(
     const found = state.restore(id, stream, (checkpoint, pages) => {
       const seat = stateOf(plan, registry, stream, feedback)
       assert(seat !== null, 'a stream of results has state', plan.name, stream)
-      seat.restore(checkpoint.meta, pages, (groupId) => {
-        const key = state.groupKey(id, stream, groupId)
-        assert(key !== null, 'a checkpoint uses groups that were committed', plan.name, stream, groupId)
-        return key
-      })
+      seat.restore(checkpoint.meta, pages)
       const asOfMs = finiteOrNull(seat.watermarkMs)
       const explained = seat.explain((labels) => hasLabels(labels, wanted), left)
       return explained.map((one) => rowOf(plan.name, asOfMs, one, feedback))

@@ -334,7 +334,7 @@ export class Merger {
   }
 
   /** As Chain.restore. */
-  restore(meta: string, pages: Iterable<StatePage>, _groupKey?: (groupId: number) => Uint8Array): void {
+  restore(meta: string, pages: Iterable<StatePage>): void {
     assert(this.position === 0 && this.groupCount === 0, 'only a fresh owner is restored')
     const state = JSON.parse(meta) as MergerMeta
     assert(state.version === META_VERSION, 'the state has a version that this owner knows', state.version)

@@ -162,7 +162,7 @@ export class Drive {
   crash(): this {
     const { meta, pages } = this.checkpoint()
     this.#chain = this.#freshChain()
-    this.#chain.restore(meta, pages, (groupId) => this.groups[groupId]!)
+    this.#chain.restore(meta, pages)
     return this
   }
 

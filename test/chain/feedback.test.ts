@@ -216,7 +216,7 @@ describe('the same alerts', () => {
               pages.set(`${region}/${index}`, { region, index, cells: cells.slice() })
             })
             chain = chainOf(log, told, 0, source)
-            chain.restore(meta, pages.values(), () => new Uint8Array(0))
+            chain.restore(meta, pages.values())
           }
           const view = viewOf(bytes)
           if (view.kind === RECORD_FEEDBACK) there++

@@ -12,8 +12,9 @@ import type { Alert } from '../../engine/contract/alert.ts'
 import { ENTRY_ALERT, ENTRY_LATE, type Ledger } from '../../engine/contract/entries.ts'
 import type { FeedbackRow } from '../../engine/contract/feedback.ts'
 import type { TopicSpec } from '../../engine/contract/plan.ts'
-import type { SinkFeed } from '../../engine/contract/plugins.ts'
+import type { SinkFeed, SinkRecord } from '../../engine/contract/plugins.ts'
 import { RECORD_FEEDBACK } from '../../engine/contract/samples.ts'
+import type { Retold, Withheld } from '../../engine/contract/silences.ts'
 import { Chain } from '../../engine/pipeline/chain.ts'
 import { EntryDecoder, feedOf } from '../../engine/pipeline/entry-decoder.ts'
 import { decodeSeriesKey } from '../../engine/series/series-key.ts'
@@ -73,6 +74,9 @@ interface Stream {
   readonly oracle: Chain
   readonly expected: OracleEntry[]
   readonly groups: Uint8Array[]
+  /** What silences did: numbers of entries that no sink is told of, and what is told late, by the entry that it comes before. */
+  readonly withheld: Set<number>
+  readonly late: Map<number, Retold[]>
   /** Of the partition's batches, the next that the oracle takes. */
   nextBatch: number
 }
@@ -151,6 +155,7 @@ export class Checker {
     check(this.isCaughtUp, 'everything in the log is committed at the end')
     this.compare()
     for (const stream of this.#streams.values()) this.#compareRecut(stream)
+    for (const stream of this.#streams.values()) this.#checkTold(stream)
     this.#checkAttempts(attempts)
     for (const row of said) {
       const stored = this.#feedback[row.id - 1]
@@ -271,6 +276,9 @@ export class Checker {
 
   #durableState(writes: readonly DurableWrite[]): void {
     const touched = new Set<Stream>()
+    const silenced: (() => void)[] = []
+    /** Entries that each stream had before the transaction. */
+    const starts = new Map<Stream, number>()
     for (const { table, key, value } of writes) {
       if (value === null || !STREAM_TABLES.has(table)) continue
       const bytes = keyBytes(key)
@@ -278,6 +286,7 @@ export class Checker {
       check(stream !== undefined, 'a commit names a stream of the node', readU32(bytes, 0), readU16(bytes, 4))
       touched.add(stream)
       const place = placeOf(stream)
+      if (!starts.has(stream)) starts.set(stream, stream.committed.length)
       if (table === 'entries') {
         const seq = readU64(bytes, 6)
         check(
@@ -299,8 +308,24 @@ export class Checker {
         const known = this.#groups.get(id) ?? groupKey
         check(compareBytes(known, groupKey) === 0, 'a group id keeps its key', id)
         this.#groups.set(id, groupKey)
+      } else if (table === 'withheld') {
+        const { seq } = unsealJson<Withheld>(value, () => 'an entry that is withheld')
+        stream.withheld.add(seq)
+        silenced.push(() => {
+          check(seq < stream.committed.length, 'an entry is withheld in its own transaction', place, seq)
+          check(seq >= starts.get(stream)!, 'what was told is not withheld afterwards', place, seq)
+        })
+      } else if (table === 'retold') {
+        const retold = unsealJson<Retold>(value, () => 'what is told late')
+        const late = stream.late.get(retold.beforeSeq) ?? []
+        stream.late.set(retold.beforeSeq, late)
+        check(readU32(bytes, 14) === late.length, 'what is told late has a place of its own', place)
+        late.push(retold)
+        const isOpen = retold.beforeSeq === starts.get(stream)
+        check(isOpen, 'nothing is told late before what was told already', place, retold.beforeSeq)
       } else stream.checkpoint = unsealJson<Checkpoint>(value, () => 'a checkpoint')
     }
+    for (const holds of silenced) holds()
     for (const stream of touched) this.#checkCommit(stream)
   }
 
@@ -340,6 +365,8 @@ export class Checker {
       oracle,
       expected,
       groups,
+      withheld: new Set(),
+      late: new Map(),
       nextBatch: 0,
     }
   }
@@ -409,12 +436,61 @@ export class Checker {
     }
   }
 
-  #lines(stream: Stream, feed: SinkFeed): string[] {
+  /** Records of alerts as sinks are told them: without what is withheld, and what is told late in its place. */
+  #told(stream: Stream, decoder: EntryDecoder): SinkRecord[] {
+    const { expected, withheld, late, partition } = stream
+    const records: SinkRecord[] = []
+    for (let seq = 0; seq <= expected.length; seq++) {
+      for (const [row, retold] of (late.get(seq) ?? []).entries()) {
+        const { bytes } = expected[retold.seq]!
+        const isSame = Buffer.from(bytes).toString() === retold.json
+        check(isSame, 'what is told late is what was withheld', placeOf(stream), retold.seq)
+        records.push(decoder.retold(partition, retold, row))
+      }
+      const entry = expected[seq]
+      if (entry === undefined || feedOf(entry) !== 'alerts' || withheld.has(seq)) continue
+      records.push(...decoder.records(partition, entry))
+    }
+    return records
+  }
+
+  /**
+   * Whoever is told of alerts hears a life cycle: nothing ends that did not begin, nothing is left open that is over, and with all
+   * silences ended nothing stands that was not told as it stands.
+   */
+  #checkTold(stream: Stream): void {
+    const decoder = this.#decoderOf(stream)
+    const heard = new Map<string, string>()
+    for (const { body } of this.#told(stream, decoder)) {
+      const { id, state } = body as Alert
+      if (state === 'resolved')
+        check(heard.delete(id), 'an end is told of what was told', placeOf(stream), id)
+      else heard.set(id, JSON.stringify(body))
+    }
+    const open = new Map<string, string>()
+    for (const { kind, bytes } of stream.expected) {
+      if (kind !== ENTRY_ALERT) continue
+      const alert = JSON.parse(Buffer.from(bytes).toString()) as Alert
+      if (alert.state === 'resolved') open.delete(alert.id)
+      else open.set(alert.id, JSON.stringify(alert))
+    }
+    const texts = (alerts: ReadonlyMap<string, string>): string => [...alerts.values()].sort().join('\n')
+    check(texts(heard) === texts(open), 'what stands was told as it stands', placeOf(stream), () =>
+      texts(open),
+    )
+  }
+
+  #decoderOf(stream: Stream): EntryDecoder {
     const series = this.#series[stream.pipeline.topic.topicId]!
-    const decoder = new EntryDecoder(stream.pipeline.plan, {
+    return new EntryDecoder(stream.pipeline.plan, {
       group: (_partition, groupId) => decodeSeriesKey(stream.groups[groupId]!),
       series: (seriesId) => decodeSeriesKey(series[seriesId]!),
     })
+  }
+
+  #lines(stream: Stream, feed: SinkFeed): string[] {
+    const decoder = this.#decoderOf(stream)
+    if (feed === 'alerts') return this.#told(stream, decoder).map(recordJson)
     const entries = stream.expected.filter((entry) => feedOf(entry) === feed)
     return entries.flatMap((entry) => [...decoder.records(stream.partition, entry)].map(recordJson))
   }
@@ -572,7 +648,14 @@ export class Checker {
   }
 }
 
-const STREAM_TABLES: ReadonlySet<string> = new Set(['entries', 'progress', 'groups', 'checkpoints'])
+const STREAM_TABLES: ReadonlySet<string> = new Set([
+  'entries',
+  'progress',
+  'groups',
+  'checkpoints',
+  'withheld',
+  'retold',
+])
 
 function streamKey(pipelineId: number, partition: number): number {
   return pipelineId * 65_536 + partition

@@ -29,20 +29,24 @@ function inTwo(writer: StateWriter, first: ReadonlySet<keyof StateTransaction>):
     transaction<T>(body: (txn: StateTransaction) => T): T {
       const early: ((txn: StateTransaction) => void)[] = []
       const late: ((txn: StateTransaction) => void)[] = []
-      const recorded = new Proxy({} as StateTransaction, {
-        get(_target, name: keyof StateTransaction) {
-          return (...args: never[]) => {
-            const list = first.has(name) ? early : late
-            list.push((txn) => (txn[name] as (...values: never[]) => unknown)(...args))
-          }
-        },
-      })
-      const result = body(recorded)
-      for (const calls of [early, late]) {
-        writer.transaction((txn) => {
-          for (const call of calls) call(txn)
+      const result = writer.transaction((txn) => {
+        const recorded = new Proxy(txn, {
+          get(_target, name: keyof StateTransaction) {
+            // Its answer is needed at once.
+            if (name === 'takeSilenceId') return txn.takeSilenceId
+            return (...args: never[]) => {
+              const list = first.has(name) ? early : late
+              list.push((to) => (to[name] as (...values: never[]) => unknown)(...args))
+            }
+          },
         })
-      }
+        const told = body(recorded)
+        for (const call of early) call(txn)
+        return told
+      })
+      writer.transaction((txn) => {
+        for (const call of late) call(txn)
+      })
       return result
     },
   })
@@ -176,6 +180,11 @@ export const MUTANTS: readonly Mutant[] = [
   { name: 'sequence-forgotten', logWriter: forgettingSequences },
   { name: 'statements-forgotten-by-a-restart', chain: forgettingStatements },
   { name: 'statement-and-record-in-two-transactions', logWriter: statementsLater },
+  { name: 'withheld-before-the-entry', stateWriter: (writer) => inTwo(writer, new Set(['putWithheld'])) },
+  {
+    name: 'unheard-forgotten-by-a-restart',
+    stateWriter: (writer) => changed(writer, { unheard: () => [] }),
+  },
   { name: 'ring-of-a-dead-shard-kept', keepsRings: true },
   { name: 'wall-clock-instead-of-log-time', chain: (options, clock) => new WallClockChain(options, clock) },
 ]

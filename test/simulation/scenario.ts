@@ -54,6 +54,8 @@ export interface Scenario {
     readonly sinkDeath: number
     /** A client says something of alerts, at every request. */
     readonly statement: number
+    /** Somebody makes or ends a silence, at every step. */
+    readonly silence: number
   }
   /** Shards sleep until they are rung, however long: a ring that is forgotten shows. */
   readonly deepSleep: boolean
@@ -116,6 +118,7 @@ export function makeScenario(prng: Prng, length: Length = 'short'): Scenario {
       shardDeath: pick(prng, [Infinity, Infinity, 100, 25]),
       sinkDeath: pick(prng, [Infinity, 300, 60]),
       statement: pick(prng, [Infinity, Infinity, 4, 1]),
+      silence: pick(prng, [Infinity, 300, 40]),
     },
     deepSleep: prng.below(2) === 0,
     smallBounds: prng.below(2) === 0,

@@ -34,7 +34,13 @@ import { CommitterThread } from '../../workers/committer.ts'
 import { LogWriterThread } from '../../workers/log-writer.ts'
 import { ShardThread } from '../../workers/shard.ts'
 import type { Surroundings } from '../../workers/surroundings.ts'
-import type { CommitterControl, ControlAnswer, LogWriterControl, SharedWiring } from '../../workers/wiring.ts'
+import type {
+  CommitterControl,
+  ControlAnswer,
+  LogWriterControl,
+  SharedWiring,
+  SilenceChange,
+} from '../../workers/wiring.ts'
 import { check } from './checker.ts'
 import type { Scenario } from './scenario.ts'
 import type { SimClient } from './sim-client.ts'
@@ -128,7 +134,7 @@ export class SimNode {
   readonly #committerBell = createDoorbell()
   readonly #writerControl = new MessageChannel()
   readonly #committerControl = new MessageChannel()
-  readonly #answers = new Map<number, () => void>()
+  readonly #answers = new Map<number, (answer: ControlAnswer) => void>()
   #nextRequest = 1
   #recoveries = 0
 
@@ -222,15 +228,14 @@ export class SimNode {
 
   /** What the log writer and the committer have answered. */
   supervise(): void {
-    if (this.#recoveries === 0) return
+    if (this.#answers.size === 0) return
     for (const { port1 } of [this.#writerControl, this.#committerControl]) {
       for (;;) {
         const received = receiveMessageOnPort(port1)
         if (received === undefined) break
-        const { request, refusal } = received.message as ControlAnswer
-        check(refusal === null, 'a replacement is not refused', refusal)
-        this.#answers.get(request)?.()
-        this.#answers.delete(request)
+        const answer = received.message as ControlAnswer
+        this.#answers.get(answer.request)?.(answer)
+        this.#answers.delete(answer.request)
       }
     }
   }
@@ -244,9 +249,25 @@ export class SimNode {
     }
   }
 
-  #ask(answered: () => void): number {
+  /** Somebody makes or ends a silence. */
+  silence(change: SilenceChange, answered: (answer: ControlAnswer) => void): void {
     const request = this.#nextRequest++
     this.#answers.set(request, answered)
+    this.#committerControl.port1.postMessage({
+      type: 'silence',
+      request,
+      ...change,
+    } satisfies CommitterControl)
+    this.bells.committer.ring()
+  }
+
+  /** A replacement. */
+  #ask(answered: () => void): number {
+    const request = this.#nextRequest++
+    this.#answers.set(request, ({ refusal }) => {
+      check(refusal === null, 'a replacement is not refused', refusal)
+      answered()
+    })
     return request
   }
 

@@ -25,6 +25,7 @@ import { type Length, makeScenario, pick, type Scenario } from './scenario.ts'
 import { type Counters, SimClient } from './sim-client.ts'
 import { openSimEnv, SimDisk } from './sim-disk.ts'
 import { type Actor, type Mutant, metrics, type Role, SimNode } from './sim-node.ts'
+import { SimOperator } from './sim-operator.ts'
 import { SimTarget } from './sim-sinks.ts'
 import { SimBell, SimClock } from './sim-time.ts'
 
@@ -96,6 +97,7 @@ export class Simulation {
   readonly #logDisk: SimDisk
   readonly #stateDisk: SimDisk
   readonly #clients: readonly SimClient[]
+  readonly #operator: SimOperator
   readonly #targets = new Map<string, SimTarget>()
   readonly #surroundings: Surroundings
   #roomBells = new Set<SharedArrayBuffer>()
@@ -127,6 +129,7 @@ export class Simulation {
     this.#checker = new Checker(this.scenario.topics)
     this.#logDisk = new SimDisk('log', mutant?.logDisk ?? 'strict', this.#diskWorld())
     this.#stateDisk = new SimDisk('state', mutant?.stateDisk ?? 'strict', this.#diskWorld())
+    this.#operator = new SimOperator(this.scenario, new Prng(seed ^ 0x3c6ef372), this.clock)
     const counters: Counters = { attempts: 0, samples: 0 }
     this.#clients = Array.from({ length: this.scenario.clients }, (_, i) => {
       return new SimClient(i, this.scenario, new Prng(seed + 7_919 * (i + 1)), this.clock, counters)
@@ -378,6 +381,7 @@ export class Simulation {
     this.#disturb()
     this.#receiveAcks()
     this.#life!.supervise()
+    this.#operate()
     const { actors, sinks } = this.#life!
     const nowMs = this.clock.monotonicMs()
     const awake = actors.filter((actor) => this.#isAwake(actor) && this.#isAllowed(actor))
@@ -385,6 +389,12 @@ export class Simulation {
     if (isSinkTurn) await this.#sinkTurn()
     else if (awake.length > 0) this.#runActor(this.#choose(awake))
     else this.#passTime()
+  }
+
+  #operate(): void {
+    if (this.#isStopping) return
+    const change = this.#operator.next(this.#isQuiet)
+    if (change !== null) this.#life!.silence(change, (answer) => this.#operator.answered(change, answer))
   }
 
   async #sinkTurn(): Promise<void> {
@@ -451,7 +461,8 @@ export class Simulation {
   }
 
   #isSettled(): boolean {
-    return this.#checker.isCaughtUp && this.#clients.every((client) => client.isDone) && this.#isDelivered
+    const isAsked = this.#clients.every((client) => client.isDone) && this.#operator.isDone
+    return this.#checker.isCaughtUp && isAsked && this.#isDelivered
   }
 
   get #isDelivered(): boolean {
@@ -514,6 +525,7 @@ export class Simulation {
     this.#stateDisk.crash()
     life?.crash()
     for (const client of this.#clients) client.disconnect()
+    this.#operator.disconnect()
     if (this.#pipelines.length > 0) this.#checker.compare()
     this.clock.advance(pick(this.#faultPrng, [0, 5, 500, 20_000, 3_600_000, 36_000_000]))
   }

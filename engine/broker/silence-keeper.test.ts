@@ -250,6 +250,18 @@ test('one that is to come holds nothing back yet, and a clock that is set back b
   expect(bench.told()).toHaveLength(3)
 })
 
+test('one that is ended when its time is over, and that is not written down yet, ends at its time and for good', () => {
+  const bench = new Bench(pipelineId)
+  const id = bench.silence({ untilMs: bench.nowMs + 1_000 })
+  bench.nowMs += 5_000
+  const ended = state.transaction((txn) => bench.keeper.end(txn, id, bench.nowMs))
+  expect(ended).toMatchObject({ id, endedMs: bench.nowMs - 4_000 })
+  bench.nowMs -= 4_500
+  bench.restart()
+  bench.step()
+  expect(bench.keeper.activeCount).toBe(0)
+})
+
 test('silences are bounded; those that are over are forgotten after their time, and their numbers are not given again', () => {
   const bench = new Bench(pipelineId)
   for (let i = 0; i < SILENCES_LIVE_MAX; i++) bench.silence()

@@ -130,8 +130,9 @@ export class SilenceKeeper {
   end(txn: StateTransaction, id: number, nowMs: number): Silence | string {
     const silence = this.#silences.find((one) => one.id === id)
     if (silence === undefined) return `there is no silence ${id}. List them with millrace alerts silences.`
-    if (silenceState(silence, nowMs) === 'expired') return silence
-    const ended = this.#ended(txn, silence, nowMs)
+    if (silence.endedMs !== null) return silence
+    // Over by its time, and not written down yet: whoever was told that it is over must find it so.
+    const ended = this.#ended(txn, silence, Math.min(nowMs, silence.untilMs))
     this.#nextChangeMs = Number.NEGATIVE_INFINITY
     return ended
   }

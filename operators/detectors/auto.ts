@@ -91,8 +91,10 @@ const HELD = 0.5 ** (1 / 3)
 /** While little was seen, surprises count less: nothing at so many values, half at twice as many. */
 const DOUBT_VALUES = 170
 /** Odds are meant for values five minutes apart; more values a day have as many more chances, and need more: half as much
- * again, since what lies close together in time is also alike. */
+ * again, since what lies close together in time is also alike. Fewer have as many fewer, and need less: down to a value an
+ * hour, since beyond that hardly any surprise would be left to need. */
 const USUAL_INTERVAL_MS = 300_000
+const LONGEST_INTERVAL_MS = 3_600_000
 const CHANCES_WEIGHT = 1.5
 const INTERVAL_VALUES = 50
 /** Outside the range seen: what a breach says, and what each share of the range by which it is outside adds. */
@@ -384,8 +386,9 @@ class Auto implements Detector {
     if (context > 1) fired |= CONTEXT_BIT
     this.#fired = fired
     const chances = chancesOf(cells[at + INTERVAL]!)
-    const surprise = (this.#viewSurprise + context) * believedOf(count) - chances
-    return Math.max(surprise, 0)
+    const believed = (this.#viewSurprise + context) * believedOf(count)
+    // What a long interval spares is no surprise where there is none.
+    return believed > 0 ? Math.max(believed - chances, 0) : 0
   }
 
   /** So long after the value before that it says nothing of this one. */
@@ -419,10 +422,11 @@ function believedOf(count: number): number {
   return Math.max(0, 1 - DOUBT_VALUES / count)
 }
 
-/** Decades more that an alarm takes where values come closer together than usual. */
+/** Decades more that an alarm takes where values come closer together than usual; below 0: less, where further apart. */
 function chancesOf(intervalMs: number): number {
-  if (!(intervalMs > 0) || intervalMs >= USUAL_INTERVAL_MS) return 0
-  return CHANCES_WEIGHT * Math.log10(USUAL_INTERVAL_MS / intervalMs)
+  if (!(intervalMs > 0)) return 0
+  const decades = Math.log10(USUAL_INTERVAL_MS / Math.min(intervalMs, LONGEST_INTERVAL_MS))
+  return decades > 0 ? CHANCES_WEIGHT * decades : decades
 }
 
 /** Tails learn from here on, when views have something to compare with. */

@@ -287,7 +287,8 @@ class Auto implements Detector {
     const count = cells[at + COUNT]!
     const lastMs = this.#wallMs(cells[at + LAST_MS]!)
     const chances = chancesOf(cells[at + INTERVAL]!)
-    const alarm = Math.min((this.#alarm + chances) / believedOf(count), ODDS_MAX)
+    const enough = this.#alarm * enoughOf(cells[at + INTERVAL]!)
+    const alarm = Math.min((enough + chances) / believedOf(count), ODDS_MAX)
     // Of the value that was expected: scales do not depend on the value, but for what an average of it would be.
     const measured: Measured = { stat: NaN, size: 0, expected: NaN, scale: 0 }
     const measure = (i: number): Measured => {
@@ -386,9 +387,8 @@ class Auto implements Detector {
     if (context > 1) fired |= CONTEXT_BIT
     this.#fired = fired
     const chances = chancesOf(cells[at + INTERVAL]!)
-    const believed = (this.#viewSurprise + context) * believedOf(count)
-    // What a long interval spares is no surprise where there is none.
-    return believed > 0 ? Math.max(believed - chances, 0) : 0
+    const surprise = (this.#viewSurprise + context) * believedOf(count) - chances
+    return Math.max(surprise, 0) / enoughOf(cells[at + INTERVAL]!)
   }
 
   /** So long after the value before that it says nothing of this one. */
@@ -422,11 +422,19 @@ function believedOf(count: number): number {
   return Math.max(0, 1 - DOUBT_VALUES / count)
 }
 
-/** Decades more that an alarm takes where values come closer together than usual; below 0: less, where further apart. */
+/** Decades more that an alarm takes where values come closer together than usual. */
 function chancesOf(intervalMs: number): number {
-  if (!(intervalMs > 0)) return 0
-  const decades = Math.log10(USUAL_INTERVAL_MS / Math.min(intervalMs, LONGEST_INTERVAL_MS))
-  return decades > 0 ? CHANCES_WEIGHT * decades : decades
+  if (!(intervalMs > 0) || intervalMs >= USUAL_INTERVAL_MS) return 0
+  return CHANCES_WEIGHT * Math.log10(USUAL_INTERVAL_MS / intervalMs)
+}
+
+/**
+ * Share of the usual decades that is enough where values are further apart than usual. A share, not decades: where there is no
+ * surprise there is none to spare, whatever the sensitivity.
+ */
+function enoughOf(intervalMs: number): number {
+  if (!(intervalMs > USUAL_INTERVAL_MS)) return 1
+  return 1 - Math.log10(Math.min(intervalMs, LONGEST_INTERVAL_MS) / USUAL_INTERVAL_MS) / ALARM
 }
 
 /** Tails learn from here on, when views have something to compare with. */

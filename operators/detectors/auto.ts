@@ -263,8 +263,10 @@ class Auto implements Detector {
     cells[at + NEAR_HOUR] = this.#stats[SEASON]! <= FORESEEN_BEFORE ? 1 : 0
     const elapsedMs = timeMs - cells[at + LAST_MS]!
     if (count > 0 && elapsedMs > 0) {
-      cells[at + INTERVAL] =
-        cells[at + INTERVAL]! + (elapsedMs - cells[at + INTERVAL]!) * gain(count, INTERVAL_VALUES)
+      const usualMs = cells[at + INTERVAL]!
+      // A gap is no interval: values after an outage are as close together as before it.
+      const clippedMs = usualMs > 0 ? Math.min(elapsedMs, GAP_INTERVALS * usualMs) : elapsedMs
+      cells[at + INTERVAL] = usualMs + (clippedMs - usualMs) * gain(count, INTERVAL_VALUES)
     }
     if (count === 0 || elapsedMs > 0) cells[at + LAST_MS] = timeMs
     cells[at + COUNT] = count + 1

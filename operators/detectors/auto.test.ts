@@ -195,19 +195,20 @@ describe('auto', () => {
   })
 
   describe('explains', () => {
-    const told = (values: number, of: (i: number) => number, everyMs = FIVE_MINUTES) => {
+    const told = (values: number, of: (i: number) => number, everyMs = FIVE_MINUTES, gapMs = 0) => {
+      const timeOf = (i: number): number => i * everyMs + (i >= values - 5 ? gapMs : 0)
       const detector = autoPlugin.create(parsed(autoPlugin, {}))
       const cells = new Float64Array(detector.width)
       const verdict = newVerdict()
       for (let i = 0; i < values; i++) {
-        detector.score(cells, 0, i * everyMs, of(i), verdict)
-        detector.learn(cells, 0, i * everyMs, of(i), verdict)
+        detector.score(cells, 0, timeOf(i), of(i), verdict)
+        detector.learn(cells, 0, timeOf(i), of(i), verdict)
       }
       const { facts } = detector.explain!(cells, 0)
       return {
         facts: Object.fromEntries(facts.map(({ name, value }) => [name, value])),
         scoreOf: (value: number): number => {
-          detector.score(cells, 0, values * everyMs, value, verdict)
+          detector.score(cells, 0, timeOf(values), value, verdict)
           return verdict.score
         },
       }
@@ -231,6 +232,23 @@ describe('auto', () => {
       const daily = told(3 * 7 * DAY, (i) => 100 + 50 * Math.sin((2 * Math.PI * i) / DAY) + noise()).facts
       expect(daily.season).toMatch(/^in use, ± \d/)
       expect(told(200, () => 5).facts.season).toMatch(/17 of 168 hours/)
+    })
+
+    test('false alarms are counted by the day: values an hour apart need less than those of five minutes, and no further', () => {
+      const oddsAt = (everyMs: number): number => {
+        const { alarm } = told(2 * DAY, noisy(100, 5), everyMs).facts
+        return Number(
+          /one in ([\d.]+)$/.exec(alarm!.replace(/[, ]/g, (mark) => (mark === ' ' ? ' ' : '')))![1],
+        )
+      }
+      const believed = 1 - 170 / (2 * DAY)
+      const ratio = (Math.log10(oddsAt(FIVE_MINUTES)) - Math.log10(oddsAt(12 * FIVE_MINUTES))) * believed
+      expect(ratio).toBeCloseTo(Math.log10(12), 1)
+      expect(oddsAt(24 * 12 * FIVE_MINUTES)).toBeCloseTo(oddsAt(12 * FIVE_MINUTES), 5)
+    })
+
+    test('an outage is no interval', () => {
+      expect(told(2 * DAY, noisy(100, 5), FIVE_MINUTES, 48 * 12 * FIVE_MINUTES).facts.interval).toMatch(/^5m/)
     })
 
     test('what makes an alarm: a new deviation as large as the level takes is one, half the least of all is none', () => {

@@ -91,8 +91,10 @@ const HELD = 0.5 ** (1 / 3)
 /** While little was seen, surprises count less: nothing at so many values, half at twice as many. */
 const DOUBT_VALUES = 170
 /** Odds are meant for values five minutes apart; more values a day have as many more chances, and need more: half as much
- * again, since what lies close together in time is also alike. */
+ * again, since what lies close together in time is also alike. Fewer have as many fewer, and need less: down to a value an
+ * hour, since beyond that hardly any surprise would be left to need. */
 const USUAL_INTERVAL_MS = 300_000
+const LONGEST_INTERVAL_MS = 3_600_000
 const CHANCES_WEIGHT = 1.5
 const INTERVAL_VALUES = 50
 /** Outside the range seen: what a breach says, and what each share of the range by which it is outside adds. */
@@ -261,8 +263,10 @@ class Auto implements Detector {
     cells[at + NEAR_HOUR] = this.#stats[SEASON]! <= FORESEEN_BEFORE ? 1 : 0
     const elapsedMs = timeMs - cells[at + LAST_MS]!
     if (count > 0 && elapsedMs > 0) {
-      cells[at + INTERVAL] =
-        cells[at + INTERVAL]! + (elapsedMs - cells[at + INTERVAL]!) * gain(count, INTERVAL_VALUES)
+      const usualMs = cells[at + INTERVAL]!
+      // A gap is no interval: values after an outage are as close together as before it.
+      const clippedMs = usualMs > 0 ? Math.min(elapsedMs, GAP_INTERVALS * usualMs) : elapsedMs
+      cells[at + INTERVAL] = usualMs + (clippedMs - usualMs) * gain(count, INTERVAL_VALUES)
     }
     if (count === 0 || elapsedMs > 0) cells[at + LAST_MS] = timeMs
     cells[at + COUNT] = count + 1
@@ -285,7 +289,8 @@ class Auto implements Detector {
     const count = cells[at + COUNT]!
     const lastMs = this.#wallMs(cells[at + LAST_MS]!)
     const chances = chancesOf(cells[at + INTERVAL]!)
-    const alarm = Math.min((this.#alarm + chances) / believedOf(count), ODDS_MAX)
+    const enough = this.#alarm * enoughOf(cells[at + INTERVAL]!)
+    const alarm = Math.min((enough + chances) / believedOf(count), ODDS_MAX)
     // Of the value that was expected: scales do not depend on the value, but for what an average of it would be.
     const measured: Measured = { stat: NaN, size: 0, expected: NaN, scale: 0 }
     const measure = (i: number): Measured => {
@@ -385,7 +390,7 @@ class Auto implements Detector {
     this.#fired = fired
     const chances = chancesOf(cells[at + INTERVAL]!)
     const surprise = (this.#viewSurprise + context) * believedOf(count) - chances
-    return Math.max(surprise, 0)
+    return Math.max(surprise, 0) / enoughOf(cells[at + INTERVAL]!)
   }
 
   /** So long after the value before that it says nothing of this one. */
@@ -423,6 +428,15 @@ function believedOf(count: number): number {
 function chancesOf(intervalMs: number): number {
   if (!(intervalMs > 0) || intervalMs >= USUAL_INTERVAL_MS) return 0
   return CHANCES_WEIGHT * Math.log10(USUAL_INTERVAL_MS / intervalMs)
+}
+
+/**
+ * Share of the usual decades that is enough where values are further apart than usual. A share, not decades: where there is no
+ * surprise there is none to spare, whatever the sensitivity.
+ */
+function enoughOf(intervalMs: number): number {
+  if (!(intervalMs > USUAL_INTERVAL_MS)) return 1
+  return 1 - Math.log10(Math.min(intervalMs, LONGEST_INTERVAL_MS) / USUAL_INTERVAL_MS) / ALARM
 }
 
 /** Tails learn from here on, when views have something to compare with. */

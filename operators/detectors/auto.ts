@@ -218,7 +218,9 @@ class Auto implements Detector {
     const surprise = this.#surprise(cells, at, x, wallMs, this.#isGap(cells, at, timeMs))
     const deviation = x - this.#expected
     const watched = deviation >= 0 ? this.#direction !== 'down' : this.#direction !== 'up'
-    const score = watched ? surprise / this.#alarm : 0
+    // The reason tells the odds as they are; how many are enough depends on how often values come.
+    const enough = this.#alarm * enoughOf(cells[at + INTERVAL]!)
+    const score = watched ? surprise / enough : 0
     verdict.score = Math.min(score, SCORE_MAX)
     verdict.expected = this.#expected
     verdict.lower = this.#direction === 'up' ? -Infinity : this.#expected - this.#half
@@ -390,7 +392,7 @@ class Auto implements Detector {
     this.#fired = fired
     const chances = chancesOf(cells[at + INTERVAL]!)
     const surprise = (this.#viewSurprise + context) * believedOf(count) - chances
-    return Math.max(surprise, 0) / enoughOf(cells[at + INTERVAL]!)
+    return Math.max(surprise, 0)
   }
 
   /** So long after the value before that it says nothing of this one. */

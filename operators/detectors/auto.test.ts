@@ -234,7 +234,7 @@ describe('auto', () => {
       expect(told(200, () => 5).facts.season).toMatch(/17 of 168 hours/)
     })
 
-    test('false alarms are counted by the day: values an hour apart need less than those of five minutes, and no further', () => {
+    test('false alarms are counted by the day: values half an hour apart need less than those of five minutes, and no further', () => {
       const oddsAt = (everyMs: number): number => {
         const { alarm } = told(2 * DAY, noisy(100, 5), everyMs).facts
         return Number(
@@ -242,9 +242,9 @@ describe('auto', () => {
         )
       }
       const believed = 1 - 170 / (2 * DAY)
-      const ratio = (Math.log10(oddsAt(FIVE_MINUTES)) - Math.log10(oddsAt(12 * FIVE_MINUTES))) * believed
-      expect(ratio).toBeCloseTo(Math.log10(12), 1)
-      expect(oddsAt(24 * 12 * FIVE_MINUTES)).toBeCloseTo(oddsAt(12 * FIVE_MINUTES), 5)
+      const ratio = (Math.log10(oddsAt(FIVE_MINUTES)) - Math.log10(oddsAt(6 * FIVE_MINUTES))) * believed
+      expect(ratio).toBeCloseTo(Math.log10(6), 1)
+      expect(oddsAt(24 * 12 * FIVE_MINUTES)).toBeCloseTo(oddsAt(6 * FIVE_MINUTES), 5)
     })
 
     test('an outage is no interval', () => {

@@ -91,10 +91,10 @@ const HELD = 0.5 ** (1 / 3)
 /** While little was seen, surprises count less: nothing at so many values, half at twice as many. */
 const DOUBT_VALUES = 170
 /** Odds are meant for values five minutes apart; more values a day have as many more chances, and need more: half as much
- * again, since what lies close together in time is also alike. Fewer have as many fewer, and need less: down to a value an
- * hour, since beyond that hardly any surprise would be left to need. */
+ * again, since what lies close together in time is also alike. Fewer have as many fewer, and need less: down to a value every
+ * half hour, since beyond that too little surprise would be left to need. */
 const USUAL_INTERVAL_MS = 300_000
-const LONGEST_INTERVAL_MS = 3_600_000
+const LONGEST_INTERVAL_MS = 1_800_000
 const CHANCES_WEIGHT = 1.5
 const INTERVAL_VALUES = 50
 /** Outside the range seen: what a breach says, and what each share of the range by which it is outside adds. */

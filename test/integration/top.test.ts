@@ -51,6 +51,8 @@ describe.skipIf(!hasTmux)('millrace top, in tmux', () => {
         const screen = terminal.screen()
         return wanted.test(screen) ? screen : null
       }, 60_000)
+    // What is typed ahead of the prompt may be lost.
+    await shows(/[$#] *$/m)
     terminal.type('echo before')
     await shows(/^before$/m)
     terminal.type(
@@ -92,6 +94,7 @@ describe.skipIf(!hasTmux)('millrace top, in tmux', () => {
         const screen = terminal.screen()
         return wanted.test(screen) ? screen : null
       }, 60_000)
+    await shows(/[$#] *$/m)
     terminal.type(`'${process.execPath}' '${MAIN}' top --url ${node.url}; echo "left with $?"`)
     await shows(/p +running/)
     expect(await node.kill('SIGKILL')).toBe('SIGKILL')

@@ -82,8 +82,8 @@ export async function start(
   const url = await until(async () => {
     const found = /http:\/\/127\.0\.0\.1:\d+/.exec(running.text())?.[0]
     if (found !== undefined) return found
-    if (running.child.exitCode !== null)
-      throw new Error(`it ended with ${running.child.exitCode}: ${running.text()}`)
+    const ended = running.child.exitCode ?? running.child.signalCode
+    if (ended !== null) throw new Error(`it ended with ${ended}: ${running.text()}`)
     return null
   }, START_MS_MAX)
   return { ...running, url }

@@ -210,7 +210,14 @@ test.each([
     const isGone = (): boolean => bench.node.child.signalCode !== null
     for (let life = 0; life < 3; life++) {
       process.env.MILLRACE_TEST_KILL_AT = point
-      await bench.start()
+      try {
+        await bench.start()
+      } catch (error) {
+        // What the last life left to deliver may bring it there before it listens.
+        if (!String(error).includes('it ended with SIGKILL')) throw error
+        kills++
+        continue
+      }
       try {
         const { silence } = await bench.silence({ match: ['rack=r7'], for: '1h' })
         await bench.write({ r7: 99, r8: 99 })

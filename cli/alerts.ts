@@ -20,6 +20,7 @@ import {
   QUERY_ROWS_MAX,
 } from '../engine/contract/queries.ts'
 import { seriesText } from '../engine/series/series-key.ts'
+import { ALERT_ACTIONS } from './alert-actions.ts'
 import { askFlags, askNodeOrStore } from './ask.ts'
 import { type Colours, colours, wantsColour } from './colour.ts'
 import { feedbackFlags, isFeedback, runFeedback } from './feedback.ts'
@@ -30,18 +31,6 @@ import { runSilence, runSilences, runUnsilence, silenceFlags } from './silences.
 import { timeText } from './time-text.ts'
 
 const STATES: readonly AlertState[] = ['pending', 'firing', 'resolved']
-export const ACTIONS = [
-  'list',
-  'incidents',
-  'expected',
-  'missed',
-  'feedback',
-  'undo',
-  'silence',
-  'silences',
-  'unsilence',
-  'test',
-]
 /** Alerts of an incident that are shown; `--json` has all. */
 const SHOWN_MAX = 8
 const SINCE_DEFAULT = '-24h'
@@ -81,6 +70,11 @@ export const alerts: Command = {
         type: 'string',
         valueHint: 'duration',
         description: `incidents: what begins so long after the others ended still belongs to them (default ${durationText(INCIDENT_GAP_MS)})`,
+      },
+      detector: {
+        type: 'string',
+        valueHint: 'name',
+        description: 'missed: the detector that should have told; silence: alerts of this detector only',
       },
       ...feedbackFlags,
       ...silenceFlags,
@@ -124,8 +118,10 @@ async function runAlerts(
   if (isFeedback(action)) return runFeedback(action, files, args, shell)
   if (action === 'list' && files.length === 0) return runList(args, shell)
   if (action === 'incidents' && files.length === 0) return runIncidents(args, shell)
-  const said = ACTIONS.includes(action) ? files[0]! : action
-  shell.err(`millrace alerts: ${JSON.stringify(said)} is not understood. ${knownRemedy(said, ACTIONS)}\n`)
+  const said = ALERT_ACTIONS.includes(action) ? files[0]! : action
+  shell.err(
+    `millrace alerts: ${JSON.stringify(said)} is not understood. ${knownRemedy(said, ALERT_ACTIONS)}\n`,
+  )
   return EXIT_USAGE
 }
 

@@ -19,7 +19,7 @@ import type {
   PipelineStatus,
   SilencesQuery,
 } from '../engine/contract/queries.ts'
-import type { SilenceMade, SilenceRow } from '../engine/contract/silences.ts'
+import type { SilenceRow } from '../engine/contract/silences.ts'
 import { someSettingFlags } from './arguments.ts'
 import { loadConfig } from './load-config.ts'
 import type { Shell } from './shell.ts'
@@ -82,17 +82,6 @@ export async function askNodeOnly(args: Readonly<Record<string, unknown>>, shell
   )
 }
 
-/** Silences are made by the node, which decides with each transition what is told. */
-export async function makeSilence(url: string, written: object): Promise<SilenceMade> {
-  const headers = { 'Content-Type': 'application/json' }
-  const init = { method: 'POST', headers, body: JSON.stringify(written) }
-  return (await get(url, '/api/v1/silences', init)) as SilenceMade
-}
-
-export async function endSilence(url: string, id: number): Promise<SilenceRow> {
-  return (await get(url, `/api/v1/silences?id=${id}`, { method: 'DELETE' })) as SilenceRow
-}
-
 function nodeUrl(args: Readonly<Record<string, unknown>>, config: NodeConfig): string {
   if (typeof args.url === 'string') {
     const url = URL.parse(args.url) ?? URL.parse(`http://${args.url}`)
@@ -123,17 +112,13 @@ export async function reachNode(url: string): Promise<NodeStatus | null> {
   return isStatus ? (answer as NodeStatus) : null
 }
 
-async function get(url: string, path: string, init: RequestInit = {}): Promise<unknown> {
+async function get(url: string, path: string): Promise<unknown> {
   const response = await fetch(url + path, {
     signal: AbortSignal.timeout(ANSWER_MS_MAX),
     redirect: 'error',
-    ...init,
   })
-  const body = (await response.json()) as { readonly error?: string; readonly faults?: readonly Fault[] }
+  const body = (await response.json()) as { readonly error?: string }
   if (response.ok) return body
-  // What was asked for is not possible: its faults are the answer.
-  if (response.status === 400 && init.method !== undefined)
-    throw new MillraceError('INPUT_INVALID', body.error ?? 'no reason given', { faults: body.faults ?? [] })
   throw new MillraceError(
     'UNAVAILABLE',
     `${url} answers ${response.status}: ${body.error ?? 'no reason given'}`,
@@ -141,14 +126,20 @@ async function get(url: string, path: string, init: RequestInit = {}): Promise<u
 }
 
 /** What changes something: to the node alone. Its refusal is told as it tells it, with the places of what is wrong. */
-export async function tellNode(url: string, path: string, body: unknown): Promise<unknown> {
+export async function tellNode(
+  url: string,
+  path: string,
+  method: 'POST' | 'DELETE',
+  body?: unknown,
+): Promise<unknown> {
   let response: Response
   let answer: { readonly error?: string; readonly code?: string; readonly faults?: readonly Fault[] }
   try {
     response = await fetch(url + path, {
-      method: 'POST',
-      body: JSON.stringify(body),
-      headers: { 'Content-Type': 'application/json' },
+      method,
+      ...(body === undefined
+        ? {}
+        : { headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) }),
       signal: AbortSignal.timeout(ANSWER_MS_MAX),
       redirect: 'error',
     })

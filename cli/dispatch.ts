@@ -2,11 +2,13 @@
  * From arguments to an exit code: finds the command, checks its arguments, shows help, runs it, and prints what failed.
  * Commands are imported when they are asked for, so that `--version` costs nothing. Never ends the process.
  */
+
 import { stripVTControlCharacters } from 'node:util'
 import { type CommandDef, renderUsage, runCommand } from 'citty'
 import { knownRemedy } from '../engine/config/did-you-mean.ts'
 import { describeFault, MillraceError } from '../engine/contract/errors.ts'
 import { VERSION } from '../engine/util/version.ts'
+import { ALERT_ACTIONS } from './alert-actions.ts'
 import { argumentFaults } from './arguments.ts'
 import { type Colours, colours, wantsColour } from './colour.ts'
 import { type Completable, completionOf } from './completion.ts'
@@ -56,18 +58,7 @@ const COMMANDS: Readonly<Record<string, Listed>> = {
     summary: 'alerts, their history, silences, what you think of them; a test of where they go',
     positionals:
       '[list | incidents | expected ID | missed PIPELINE SERIES | feedback | undo NUMBER | silence CONDITION... | silences | unsilence NUMBER | test PIPELINE...]',
-    words: [
-      'list',
-      'incidents',
-      'expected',
-      'missed',
-      'feedback',
-      'undo',
-      'silence',
-      'silences',
-      'unsilence',
-      'test',
-    ],
+    words: ALERT_ACTIONS,
     load: async () => (await import('./alerts.ts')).alerts,
   },
   explain: {

@@ -28,7 +28,6 @@ const USAGE: Readonly<Record<Saying, string>> = {
 const WORDS: Readonly<Record<Saying, number>> = { expected: 1, missed: 2, feedback: 0, undo: 1 }
 
 export const feedbackFlags: ArgsDef = {
-  detector: { type: 'string', valueHint: 'name', description: 'missed: the detector that should have told' },
   at: {
     type: 'string',
     valueHint: 'time',
@@ -60,7 +59,7 @@ export async function runFeedback(
   const body = { ...bodyOf(saying, words, args, shell), ...wordsOf(args) }
   const node = await askNodeOnly(args, shell)
   try {
-    const answer = (await tellNode(node.url!, '/api/v1/feedback', body)) as FeedbackAnswer
+    const answer = (await tellNode(node.url!, '/api/v1/feedback', 'POST', body)) as FeedbackAnswer
     if (args.json === true) shell.out(`${JSON.stringify(answer, null, 2)}\n`)
     else {
       const { isRepeated, statement, meaning } = answer

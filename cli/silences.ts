@@ -7,13 +7,15 @@ import type { ArgsDef } from 'citty'
 import { knownRemedy } from '../engine/config/did-you-mean.ts'
 import { durationText } from '../engine/config/units.ts'
 import { MillraceError } from '../engine/contract/errors.ts'
-import { SILENCE_STATES, type SilenceRow } from '../engine/contract/silences.ts'
-import { askNodeOnly, askNodeOrStore, endSilence, makeSilence } from './ask.ts'
+import { SILENCE_STATES, type SilenceMade, type SilenceRow } from '../engine/contract/silences.ts'
+import { askNodeOnly, askNodeOrStore, tellNode } from './ask.ts'
 import { type Colours, colours, wantsColour } from './colour.ts'
 import { EXIT_OK, EXIT_USAGE, type Shell } from './shell.ts'
 import { timeText } from './time-text.ts'
 
 type Args = Readonly<Record<string, unknown>>
+
+const PATH = '/api/v1/silences'
 
 export const silenceFlags: ArgsDef = {
   match: {
@@ -22,7 +24,6 @@ export const silenceFlags: ArgsDef = {
     description:
       'silence: alerts whose label is so, also != =~ !~ (a pattern of the whole value); as often as there are conditions',
   },
-  detector: { type: 'string', valueHint: 'name', description: 'silence: alerts of this detector only' },
   severity: {
     type: 'string',
     valueHint: 'info|warning|critical',
@@ -59,7 +60,7 @@ export async function runSilence(
     comment,
   }
   const { url } = await askNodeOnly(args, shell)
-  const made = await makeSilence(url!, written)
+  const made = (await tellNode(url!, PATH, 'POST', written)) as SilenceMade
   if (args.json === true) {
     shell.out(`${JSON.stringify(made, null, 2)}\n`)
     return EXIT_OK
@@ -114,7 +115,7 @@ export async function runUnsilence(words: readonly string[], args: Args, shell: 
     return EXIT_USAGE
   }
   const { url } = await askNodeOnly(args, shell)
-  const row = await endSilence(url!, Number(id))
+  const row = (await tellNode(url!, `${PATH}?id=${id}`, 'DELETE')) as SilenceRow
   const paint = colours(wantsColour(shell.outIsTerminal === true, shell.env))
   if (args.json === true) shell.out(`${JSON.stringify(row, null, 2)}\n`)
   else shell.out(`${silenceText(row, shell.clock.nowMs(), paint)}\n`)

@@ -5,7 +5,6 @@
  */
 import type { Disturbance } from '../contract/live.ts'
 import { type Exchange, errorAnswer, errorBody, type Headers, sendJson, sendUnread } from './exchange.ts'
-import { refuseOtherSites } from './guard.ts'
 
 export interface DemoDoor {
   disturb(): Disturbance
@@ -16,7 +15,6 @@ export const DEMO_HEADER = 'x-millrace-demo'
 export function handleDisturb(demo: DemoDoor, exchange: Exchange, headers: Headers): void {
   const { req, res } = exchange
   const refusal =
-    refuseOtherSites(req) ??
     (isLoopback(req.socket.remoteAddress)
       ? null
       : errorAnswer(403, 'HOST_REFUSED', 'only this machine may disturb itself. Ask from there.')) ??

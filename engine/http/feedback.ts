@@ -13,8 +13,7 @@ import { readTimeMs, TIME_ALLOWED } from '../config/times.ts'
 import { type Fault, MillraceError } from '../contract/errors.ts'
 import type { FeedbackAnswer, FeedbackDoor } from '../contract/feedback.ts'
 import type { Clock } from '../util/clock.ts'
-import { type Exchange, errorBody, type Headers, sendJson, sendUnread } from './exchange.ts'
-import { refuseOtherSites } from './guard.ts'
+import { type Exchange, type Headers, sendJson } from './exchange.ts'
 import { QueryParams } from './query-params.ts'
 import { readSmallBody } from './small-body.ts'
 
@@ -37,11 +36,6 @@ export async function handleFeedback(
     const faults = params.end()
     if (faults.length > 0) throw MillraceError.ofFaults('INPUT_INVALID', 'the query string', faults)
     sendJson(res, 200, { rows: door.list(asked) }, headers)
-    return
-  }
-  const refusal = refuseOtherSites(req)
-  if (refusal !== null) {
-    sendUnread(exchange, refusal.status, `${JSON.stringify(errorBody(refusal))}\n`, headers)
     return
   }
   const body = await readSmallBody(exchange, { bytesMax: BODY_BYTES_MAX, remedy: REMEDY, headers })

@@ -92,8 +92,8 @@ type Handler = (exchange: Exchange) => void | Promise<void>
 
 interface Route {
   readonly methods: readonly string[]
-  /** What is refused to web pages of others: data to read, or writes; probes are open. */
-  readonly guard: 'host' | 'origin' | 'none'
+  /** What is refused to web pages of others: data to read, or writes; probes are open. `page`: to read as `host`, and what changes something is for this server's own page. */
+  readonly guard: 'host' | 'origin' | 'page' | 'none'
   /** Which dialect errors are told in. */
   readonly dialect: Dialect | null
   readonly handle: Handler
@@ -242,18 +242,18 @@ function routeTable(
   }
   const { demo, feedback, silences } = options
   if (feedback !== undefined) {
-    add('/api/v1/feedback', [...READ, 'POST'], 'host', (exchange) => {
+    add('/api/v1/feedback', [...READ, 'POST'], 'page', (exchange) => {
       return handleFeedback(feedback, exchange, API_HEADERS, context.clock)
     })
   }
   const readSilences = routes.get(SILENCES)
   if (silences !== undefined && readSilences !== undefined) {
-    add(SILENCES, [...READ, 'POST', 'DELETE'], 'host', (exchange) =>
+    add(SILENCES, [...READ, 'POST', 'DELETE'], 'page', (exchange) =>
       isRead(exchange.req) ? readSilences.handle(exchange) : handleSilences(silences, exchange, API_HEADERS),
     )
   }
   if (demo !== undefined) {
-    add('/api/v1/demo/disturb', ['POST'], 'host', (exchange) => handleDisturb(demo, exchange, API_HEADERS))
+    add('/api/v1/demo/disturb', ['POST'], 'page', (exchange) => handleDisturb(demo, exchange, API_HEADERS))
   }
   if (live !== null) {
     add('/api/v1/live', ['GET'], 'host', ({ req, res }) => {
@@ -281,6 +281,9 @@ function refuse(route: Route, req: IncomingMessage, guard: HostGuard): ErrorAnsw
     })
   }
   if (route.guard === 'host') return guard.refuseHost(req.headers.host)
+  if (route.guard === 'page') {
+    return guard.refuseHost(req.headers.host) ?? (isRead(req) ? null : refuseOtherSites(req))
+  }
   return route.guard === 'origin' ? guard.refuseOrigin(req.headers.origin) : null
 }
 

@@ -7,8 +7,7 @@
  */
 import { MillraceError } from '../contract/errors.ts'
 import type { SilenceDoor } from '../contract/silences.ts'
-import { type Exchange, errorBody, sendJson, sendUnread } from './exchange.ts'
-import { refuseOtherSites } from './guard.ts'
+import { type Exchange, sendJson } from './exchange.ts'
 import { parseSmallBody, readSmallBody } from './small-body.ts'
 
 const BODY_BYTES_MAX = 64 * 1024
@@ -20,11 +19,6 @@ export async function handleSilences(
   headers: Readonly<Record<string, string>>,
 ): Promise<void> {
   const { req, res, query } = exchange
-  const refusal = refuseOtherSites(req)
-  if (refusal !== null) {
-    sendUnread(exchange, refusal.status, `${JSON.stringify(errorBody(refusal))}\n`, headers)
-    return
-  }
   if (req.method === 'DELETE') {
     const id = readId(query)
     req.resume()

@@ -8,6 +8,7 @@ import type { FeedbackAnswer, FeedbackStatement } from '../../../engine/contract
 import { byId, make, setText } from './dom.ts'
 import { number } from './format.ts'
 import type { Series } from './model.ts'
+import { failureText, tell } from './tell.ts'
 
 /** Statements read when the page opens: those of alerts that it shows are among the newest. */
 const STATEMENTS_READ = 1_000
@@ -78,7 +79,7 @@ export class Feedback {
     } catch (error) {
       // What stood is as it was: an undo that failed can be tried again.
       const before = this.#said.get(alert)
-      this.#said.set(alert, { text: textOf(error), id: before?.id ?? null })
+      this.#said.set(alert, { text: failureText(error), id: before?.id ?? null })
     } finally {
       this.#asked.delete(alert)
     }
@@ -133,7 +134,7 @@ export class MissedForm {
     try {
       done(await say(body))
     } catch (error) {
-      this.#tell(textOf(error), this.#undoId)
+      this.#tell(failureText(error), this.#undoId)
     }
   }
 
@@ -144,20 +145,8 @@ export class MissedForm {
   }
 }
 
-async function say(body: object): Promise<FeedbackAnswer> {
-  const answer = await fetch(PATH, {
-    method: 'POST',
-    headers: { 'Content-Type': 'application/json' },
-    body: JSON.stringify({ ...body, by: 'the live page' }),
-  })
-  const said = (await answer.json()) as FeedbackAnswer & {
-    readonly error?: string
-    readonly faults?: readonly { readonly problem: string; readonly remedy: string }[]
-  }
-  if (answer.ok) return said
-  const [fault] = said.faults ?? []
-  const told = fault === undefined ? undefined : `Nothing was changed: this ${fault.problem}. ${fault.remedy}`
-  throw new Error(told ?? said.error ?? `status ${answer.status}`)
+function say(body: object): Promise<FeedbackAnswer> {
+  return tell('POST', PATH, { ...body, by: 'the live page' })
 }
 
 function saidOf({ id, says, before, after }: FeedbackStatement): Said {
@@ -168,10 +157,6 @@ function saidOf({ id, says, before, after }: FeedbackStatement): Said {
 
 function widthText(factor: number): string {
   return factor === 1 ? 'as wide as learned' : `${number(factor)} times as wide as learned`
-}
-
-function textOf(error: unknown): string {
-  return error instanceof Error ? error.message : 'No answer: nothing was changed.'
 }
 
 /** As `datetime-local` wants it: the wall clock of this browser, to the second. */

@@ -6,6 +6,7 @@ import type { Alert } from '../../../engine/contract/alert.ts'
 import type { SilenceMade, SilenceRow } from '../../../engine/contract/silences.ts'
 import { byId, keepFocus, make, setText } from './dom.ts'
 import { clock, duration } from './format.ts'
+import { failureText, tell } from './tell.ts'
 
 const PATH = '/api/v1/silences'
 const NAME_LABEL = '__name__'
@@ -50,7 +51,7 @@ export class SilencesView {
     })
     const body = { match, pipeline, detector, for: '1h', comment: 'from the live page' }
     const button = this.#button('Silence 1 h', id, `${where} ${id}`, async () => {
-      const { silence } = (await ask('POST', PATH, body)) as SilenceMade
+      const { silence } = await tell<SilenceMade>('POST', PATH, body)
       return `silenced until ${clock(silence.untilMs)}`
     })
     button.title = 'Sinks are told nothing of this series for an hour; what still fires then is told'
@@ -68,7 +69,7 @@ export class SilencesView {
     this.#times.push({ element: age, row })
     const key = `silence ${id}`
     const end = this.#button('End', key, key, async () => {
-      await ask('DELETE', `${PATH}?id=${id}`)
+      await tell('DELETE', `${PATH}?id=${id}`)
       return 'silence ended'
     })
     end.setAttribute('aria-label', `End silence ${id}`)
@@ -105,21 +106,9 @@ export class SilencesView {
       setText(byId('voice'), await act())
       this.#asked.delete(key)
     } catch (error) {
-      this.#asked.set(key, error instanceof Error ? error.message : 'No answer: nothing was changed.')
+      this.#asked.set(key, failureText(error))
     }
     this.#redraw()
     this.draw(this.#rows, Date.now())
   }
-}
-
-async function ask(method: string, path: string, body?: object): Promise<unknown> {
-  const answer = await fetch(path, {
-    method,
-    ...(body === undefined
-      ? {}
-      : { headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) }),
-  })
-  const told: unknown = await answer.json()
-  if (answer.ok) return told
-  throw new Error((told as { readonly error?: string }).error ?? `status ${answer.status}`)
 }

@@ -177,12 +177,14 @@ test('a statement of feedback without its row, its number or its record is found
 
 test('what a silence is said to have done to entries that are not there, or to alerts that are over, is found', async () => {
   const id = 'cpu/d/0/0/1'
+  const transition = JSON.stringify({ id, state: 'firing' })
   state.transaction((txn) => {
+    txn.putEntry(0, 0, 2, ENTRY_ALERT, 2, 1_002, Buffer.from(transition))
     txn.putSilence({
       ...{ id: txn.takeSilenceId(), match: [], pipeline: 'cpu', detector: null, severity: null },
       ...{ fromMs: 0, untilMs: 9, comment: 'c', madeMs: 0, endedMs: null },
     })
-    txn.putAlert(0, id, JSON.stringify({ id }))
+    txn.putAlert(0, id, transition)
     txn.putWithheld(0, 0, { seq: 2, silence: 1 })
     txn.putUnheard(0, { alertId: id, partition: 0, seq: 2, silence: 1, isKnown: false })
     txn.putRetold(0, 0, 0, { beforeSeq: 3, seq: 1, json: '{}' })
@@ -206,6 +208,14 @@ test('what a silence is said to have done to entries that are not there, or to a
   expect(await broken((txn) => txn.putRetold(0, 0, 0, { beforeSeq: 4, seq: 1, json: '{}' }))).toContain(
     'entry 1 is told before entry 4, but the stream ends at 3',
   )
+  expect(await broken((txn) => txn.putRetold(0, 0, 1, { beforeSeq: 4, seq: 1, json: '{}' }))).toContain(
+    'an entry is told late twice',
+  )
+  expect(await broken((txn) => txn.removeUnheard(0, id))).toContain(
+    'entry 2 is withheld, and its alert stands and does not wait to be told',
+  )
+  const again = { alertId: id, partition: 0, seq: 2, silence: 1, isKnown: false }
+  state.transaction((txn) => txn.putUnheard(0, again))
   expect(await broken((txn) => void txn.removeAlert(0, id))).toContain('it waits to be told, and is over')
 })
 

@@ -5,7 +5,8 @@
  *   crossValidated  the threshold of one half of the files applied to the other, mean of five splits
  *   atDefault       at the shipped default, score 1; constants may still have been chosen with the corpus in view
  *   leaveOneCategoryOut  each category at the threshold that suits the others
- *   nabRules        with the whole file's range known, as NAB allows; null: the detector has no use for it
+ *   nabRules        with the whole file's range known, as NAB allows: a deviation up to a hundredth of it is normal
+ *                   (`minDeviation`); at the best threshold, beside strict. null: the detector has no such option
  * `--smoke`: four files, for the gate. Without the corpus it says so and skips (exit code 0 for --smoke, else 2).
  */
 import { parseArgs } from 'node:util'
@@ -19,6 +20,9 @@ import { atOptimum, atThreshold, type ByProfile, byProfile, heldOut, type Scored
 const SPLITS = 5
 const SEED = 1
 const SMOKE_FILES = 4
+/** What NAB's rules let be known of a file, as a person would say it of a column: a hundredth of its range is no deviation. */
+const RANGE_OPTION = 'minDeviation'
+const RANGE_SHARE = 0.01
 const CELL_BYTES = 8
 /** What needs a person's bounds, or judges no values, has no line. */
 const WITHOUT = ['threshold', 'silence', 'rate-of-change', 'page-hinkley']
@@ -54,11 +58,23 @@ export function measureDetector(plugin: DetectorPlugin<never>, corpus: readonly 
     crossValidated: crossValidated(parts),
     atDefault: atThreshold(parts, DEFAULT_THRESHOLD),
     leaveOneCategoryOut: heldOut(byCategory),
-    nabRules: null,
+    nabRules: plugin.options.help.some(({ name }) => name === RANGE_OPTION)
+      ? atOptimum(corpus.map((series) => knowingRange(plugin, series)))
+      : null,
     alarmsAtDefault: alarms,
     nsPerSample: Math.round((seconds * 1e9) / samples),
     bytesPerSeries: plugin.create(optionsOf(plugin, {})).width * CELL_BYTES,
   }
+}
+
+function knowingRange(plugin: DetectorPlugin<never>, { file, timesMs, values }: CorpusSeries): Scored {
+  let [low, high] = [Infinity, -Infinity]
+  for (const value of values) {
+    low = Math.min(low, value)
+    high = Math.max(high, value)
+  }
+  const options = { [RANGE_OPTION]: RANGE_SHARE * (high - low) }
+  return { file, scores: judgeFile(plugin, options, timesMs, values).scores }
 }
 
 function crossValidated(parts: readonly Scored[]): ByProfile {
@@ -78,7 +94,8 @@ function crossValidated(parts: readonly Scored[]): ByProfile {
 function textOf(line: Line): string {
   const shown = (scores: ByProfile) =>
     [scores.standard, scores.lowFp, scores.lowFn].map((score) => score.toFixed(1).padStart(5)).join(' ')
-  return `${line.detector.padEnd(16)} strict ${shown(line.strict)} | cross-validated ${shown(line.crossValidated)} | at default ${shown(line.atDefault)} | category left out ${shown(line.leaveOneCategoryOut)} | ${line.alarmsAtDefault} alarms, ${line.nsPerSample} ns a sample, ${line.bytesPerSeries} bytes a series\n`
+  const nabRules = line.nabRules === null ? '' : ` | range known ${shown(line.nabRules)}`
+  return `${line.detector.padEnd(16)} strict ${shown(line.strict)} | cross-validated ${shown(line.crossValidated)} | at default ${shown(line.atDefault)} | category left out ${shown(line.leaveOneCategoryOut)}${nabRules} | ${line.alarmsAtDefault} alarms, ${line.nsPerSample} ns a sample, ${line.bytesPerSeries} bytes a series\n`
 }
 
 function main(): number {

@@ -19,6 +19,7 @@ import { type LookedAt, refuseEmpty } from './backtest/empty.ts'
 import { Backtested, compare } from './backtest/evaluate.ts'
 import { HistoryInput, observeFiles, withScratch } from './backtest/history.ts'
 import { type LabelWindow, readLabels } from './backtest/labels.ts'
+import { orderOfTopic } from './backtest/order.ts'
 import { reportHtml } from './backtest/report.ts'
 import { type Budget, jsonOf, type Ran, readBudget, suggest, summaryText } from './backtest/words.ts'
 import { type FeedReport, feedFiles } from './feed-files.ts'
@@ -223,7 +224,7 @@ async function overFiles(
   const { late, windowed } = input.counts()[0]!
   const badLines = report.files.reduce((sum, file) => sum + file.faultCount, 0)
   return {
-    ran: { span: input.span, samples: report.samples, late, windowed, badLines, ...input.order },
+    ran: { span: input.span, samples: report.samples, late, windowed, badLines, order: input.order },
     names: () => Promise.resolve(input.names()),
   }
 }
@@ -268,8 +269,14 @@ async function overTopic(asked: Asked, dir: string, shell: Shell): Promise<Histo
         await observeFiles(into, asked.tested[i]!)
         const { late, windowed } = report.pipelines[0]!
         const { windowSpan: span } = asked.tested[i]!
-        const order = { repeated: 0, unordered: 0 }
-        ran ??= { span, samples: report.samples, late, windowed, badLines: 0, ...order }
+        ran ??= {
+          span,
+          samples: report.samples,
+          late,
+          windowed,
+          badLines: 0,
+          order: await orderOfTopic(storeAt(dir), asked.source, asked.stop),
+        }
       }
     } finally {
       progress.stop()

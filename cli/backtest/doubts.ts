@@ -131,11 +131,11 @@ function gapDoubts(all: readonly JudgedSeries[]): string[] {
   ]
 }
 
-function orderDoubts({ samples, late, repeated, unordered, badLines }: Ran): string[] {
+function orderDoubts({ samples, late, order: { repeated, unordered }, badLines }: Ran): string[] {
   const warnings: string[] = []
   if (late > 0)
     warnings.push(
-      `${countText(late)} samples came too late for their windows: sort the file by time, or raise disorder(…).`,
+      `${countText(late)} samples came too late for their windows: raise disorder(…), or sort a file by time.`,
     )
   if (unordered > late)
     warnings.push(
@@ -143,7 +143,7 @@ function orderDoubts({ samples, late, repeated, unordered, badLines }: Ran): str
     )
   if (repeated > 0)
     warnings.push(
-      `${countText(repeated)} of ${countText(samples)} samples have the time of the one before them in their series: each counts, in means and counts as well. Remove copies; if they are different things, name their label with --labels.`,
+      `${countText(repeated)} of ${countText(samples)} samples have the time of the one before them in their series: each counts, in means and counts as well. Remove copies; if they are different things, a label is to tell them apart (of a CSV file: --labels).`,
     )
   if (badLines > 0) warnings.push(`${countText(badLines)} lines could not be read; millrace run lists them.`)
   return warnings

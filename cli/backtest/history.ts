@@ -22,6 +22,7 @@ import { EntryDecoder, feedOf } from '../../engine/pipeline/entry-decoder.ts'
 import { decodeSeriesKey, encodeSeriesKey } from '../../engine/series/series-key.ts'
 import { SERIES_LIMIT_MAX, SeriesTable } from '../../engine/series/series-table.ts'
 import { assert } from '../../engine/util/assert.ts'
+import { type Order, OrderCount } from './order.ts'
 
 /** What a backtest looks at, in the order of the results. */
 export interface Observer {
@@ -157,10 +158,7 @@ export class HistoryInput implements NodeInput {
   readonly #chains: readonly HistoryChain[]
   #firstMs = Infinity
   #lastMs = -Infinity
-  /** Time of each series' newest sample so far, by its id. */
-  #newestMs: Float64Array = new Float64Array(64).fill(-Infinity)
-  #repeated = 0
-  #unordered = 0
+  readonly #order = new OrderCount()
 
   constructor(plans: readonly { plan: PipelinePlan; observer: Observer }[], registry: Registry) {
     this.#chains = plans.map(({ plan, observer }) => new HistoryChain(plan, registry, this.table, observer))
@@ -170,27 +168,14 @@ export class HistoryInput implements NodeInput {
     for (let i = 0; i < builder.count; i++) {
       this.#firstMs = Math.min(this.#firstMs, builder.timestampsMs[i]!)
       this.#lastMs = Math.max(this.#lastMs, builder.timestampsMs[i]!)
-      this.#order(builder.seriesIds[i]!, builder.timestampsMs[i]!)
+      this.#order.add(builder.seriesIds[i]!, builder.timestampsMs[i]!)
     }
     for (const chain of this.#chains) chain.take(builder)
     return Promise.resolve({ samples: builder.count, refusedSamples: 0, durable: false })
   }
 
-  /** Samples at the time of the one before them in their series, and earlier than it. O(1) a sample. */
-  get order(): { readonly repeated: number; readonly unordered: number } {
-    return { repeated: this.#repeated, unordered: this.#unordered }
-  }
-
-  #order(seriesId: number, timestampMs: number): void {
-    if (seriesId >= this.#newestMs.length) {
-      const wider = new Float64Array(2 * seriesId).fill(-Infinity)
-      wider.set(this.#newestMs)
-      this.#newestMs = wider
-    }
-    const newestMs = this.#newestMs[seriesId]!
-    if (timestampMs === newestMs) this.#repeated++
-    else if (timestampMs < newestMs) this.#unordered++
-    else this.#newestMs[seriesId] = timestampMs
+  get order(): Order {
+    return this.#order
   }
 
   end(): void {

@@ -2,6 +2,7 @@
 import { readDurationMs } from '../../engine/config/units.ts'
 import { countText } from '../progress.ts'
 import { type Backtested, DAY_MS, type Difference, type Suggestion } from './evaluate.ts'
+import type { Order } from './order.ts'
 import { judgedText, numberText, shareText, spanText } from './report.ts'
 
 /** Of the detectors' own options. */
@@ -14,9 +15,7 @@ export interface Ran {
   readonly late: number
   readonly windowed: number
   readonly badLines: number
-  /** In files: samples at the same time as the one before in their series, and before it. */
-  readonly repeated: number
-  readonly unordered: number
+  readonly order: Order
 }
 
 export interface Budget {

@@ -173,6 +173,14 @@ describe('over the topic of a store', () => {
       `topic metrics of ${store}: none of them is taken by pipeline cpu (got "10 samples"). It holds h: look at`,
     )
     expect([far.code, unmatched.code, existsSync(out)]).toEqual([1, 1, false])
+    // What comes twice or late is said of a topic as it is of files.
+    const again = ['time,value,host', '1767226140,5,a', '1767226150,5,a', '1767226150,6,a', '1767226149,7,a']
+    writeFileSync(join(dir, 'again.csv'), `${again.join('\n')}\n`)
+    const second = await millrace('run', pipeline, join(dir, 'again.csv'), ...columns, '--data', store)
+    expect(second.code, second.text).toBe(0)
+    const doubted = await over(pipeline)
+    expect(doubted.text).toContain('1 of 14 samples have the time of the one before them in their series')
+    expect(doubted.text).toContain('4 samples came too late for their windows')
   })
 })
 

@@ -2,6 +2,7 @@
 import type { DashboardBuilder } from '@grafana/grafana-foundation-sdk/dashboard'
 import { RowBuilder } from '@grafana/grafana-foundation-sdk/dashboard'
 import {
+  ALERTS_WITHHELD,
   DERIVED,
   DETECTOR_SERIES,
   PIPELINE_ALERTS,
@@ -10,6 +11,7 @@ import {
   PIPELINE_LAG,
   PIPELINE_RESULTS,
   PIPELINE_SAMPLES,
+  SILENCES_ACTIVE,
   SINK_DEAD,
   SINK_LAG,
 } from '../../engine/metrics/catalog.ts'
@@ -120,6 +122,18 @@ export function detection(): DashboardBuilder {
             expr: `${sumBy('pipeline', increase('1h', 'firing'))} / clamp_min(${sumBy('pipeline', series(PIPELINE_ALERTS_FIRING, where))}, 1)`,
             legend: '{{pipeline}}',
           },
+        ],
+      }),
+    )
+    .withPanel(
+      curves({
+        title: 'Silences',
+        about:
+          'Silences that hold, and alerts that stand while nobody is told because of one. Withheld for days: the silence hides something.',
+        unit: 'short',
+        queries: [
+          { expr: sumBy('', series(SILENCES_ACTIVE)), legend: 'silences' },
+          { expr: sumBy('', series(ALERTS_WITHHELD)), legend: 'alerts withheld' },
         ],
       }),
     )

@@ -9,7 +9,7 @@ import type { Board, BoardPipeline } from '../engine/broker/node-board.ts'
 import type { FeedbackSource } from '../engine/contract/feedback.ts'
 import { ownerStream, partialStream } from '../engine/contract/streams.ts'
 import type { WindowMeter } from '../engine/pipeline/fire-window.ts'
-import { Merger } from '../engine/pipeline/merger.ts'
+import { Merger, type MergeSource } from '../engine/pipeline/merger.ts'
 import type { StateReader } from '../engine/store/state-contract.ts'
 import { assert } from '../engine/util/assert.ts'
 import type { CheckpointSeat } from './checkpoints.ts'
@@ -252,24 +252,7 @@ function openSeat(options: MergeSeatsOptions, pipeline: BoardPipeline, bucket: n
     ...(options.meter === undefined ? {} : { meter: options.meter }),
     ...(options.feedback === undefined ? {} : { feedback: heardOf(options.feedback, pipeline, state) }),
     sink: commits.entriesOf(pipelineId, stream),
-    source: {
-      groupKey: (partition, groupId) => {
-        const key = state.groupKey(pipelineId, partition, groupId)
-        assert(key !== null, 'a partial uses groups that were committed', plan.name, partition, groupId)
-        return key
-      },
-      entry: (partition, seq) => {
-        const [entry] = state.entries(pipelineId, partialStream(plan, partition), seq, { countMax: 1 })
-        assert(
-          entry?.seq === seq,
-          'a partial is kept until its windows have fired',
-          plan.name,
-          partition,
-          seq,
-        )
-        return entry.bytes
-      },
-    },
+    source: sentTo({ plan, pipelineId }, state),
   })
   const checkpointed = state.restore(pipelineId, stream, (checkpoint, pages) => {
     merger.restore(checkpoint.meta, pages)
@@ -287,11 +270,30 @@ function openSeat(options: MergeSeatsOptions, pipeline: BoardPipeline, bucket: n
   }
 }
 
+/** What the pipeline's partitions have sent and was committed. */
+export function sentTo(
+  { plan, pipelineId }: Pick<BoardPipeline, 'plan' | 'pipelineId'>,
+  state: Pick<StateReader, 'groupKey' | 'entries'>,
+): MergeSource {
+  return {
+    groupKey: (partition, groupId) => {
+      const key = state.groupKey(pipelineId, partition, groupId)
+      assert(key !== null, 'a partial uses groups that were committed', plan.name, partition, groupId)
+      return key
+    },
+    entry: (partition, seq) => {
+      const [entry] = state.entries(pipelineId, partialStream(plan, partition), seq, { countMax: 1 })
+      assert(entry?.seq === seq, 'a partial is kept until its windows have fired', plan.name, partition, seq)
+      return entry.bytes
+    },
+  }
+}
+
 /** Without records that became dead letters: no partition tells an owner of them, so that a restore must not either. */
-function heardOf(
+export function heardOf(
   feedback: FeedbackSource,
-  { plan, pipelineId }: BoardPipeline,
-  state: StateReader,
+  { plan, pipelineId }: Pick<BoardPipeline, 'plan' | 'pipelineId'>,
+  state: Pick<StateReader, 'deadLetters'>,
 ): FeedbackSource {
   const dead = new Set<string>()
   for (let partition = 0; partition < plan.topic.partitions; partition++) {

@@ -2,22 +2,30 @@
  * Switches live pipelines to other detectors at the offset they have committed, with what history tells them: `millrace
  * switch`. The store's owner does it, hence no node runs. What comes of it is computed first, partition by partition,
  * and then committed in one transaction: state, entries, alerts, progress and plan. A crash leaves all of the old or
- * all of the new. Memory: one chain for reading, and the state of the pipelines that are switched, as a node holds it.
+ * all of the new. Memory: one chain or owner for reading, and the state of the pipelines that are switched, as a node holds it.
+ * On disk, where groups are spread: what history sends to owners, in a folder for temporary files, until the switch ends.
  */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { BatchView } from '../engine/batch/batch-view.ts'
 import { BATCH_BYTES_MAX } from '../engine/batch/layout.ts'
 import { SilenceKeeper } from '../engine/broker/silence-keeper.ts'
 import type { Alert } from '../engine/contract/alert.ts'
 import { ENTRY_ALERT } from '../engine/contract/entries.ts'
 import { type Fault, MillraceError } from '../engine/contract/errors.ts'
+import type { FeedbackSource } from '../engine/contract/feedback.ts'
 import type { PipelinePlan } from '../engine/contract/plan.ts'
 import type { Labels } from '../engine/contract/samples.ts'
-import { resultStreams } from '../engine/contract/streams.ts'
+import { ownerStream, partialStream, resultStreams } from '../engine/contract/streams.ts'
 import { REGION_JUDGES, REGION_ROUTES } from '../engine/pipeline/chain.ts'
+import { REGION_OWNER_JUDGES } from '../engine/pipeline/merger.ts'
 import { planDifference, planHash } from '../engine/pipeline/plan-difference.ts'
 import type { ReplayPoint } from '../engine/pipeline/replay-range.ts'
-import { type SwitchedPartition, switchPartition } from '../engine/pipeline/switch-partition.ts'
+import { type PartitionHistory, switchPartition } from '../engine/pipeline/switch-partition.ts'
 import { keptDetectors, switchFaults } from '../engine/pipeline/switch-plan.ts'
+import { sendHistory, switchOwner, switchSender } from '../engine/pipeline/switch-spread.ts'
+import type { Restorable, SwitchedStream } from '../engine/pipeline/switch-stream.ts'
 import { FeedbackRows } from '../engine/store/feedback/feedback-rows.ts'
 import type { LogReader, LogTopic } from '../engine/store/log-contract.ts'
 import { openLogReader } from '../engine/store/log-store.ts'
@@ -26,6 +34,7 @@ import { storeAt } from '../engine/store/place.ts'
 import type {
   PastPlan,
   PipelineRecord,
+  Progress,
   StateTransaction,
   StateWriter,
 } from '../engine/store/state-contract.ts'
@@ -34,6 +43,8 @@ import { openStore, type Store } from '../engine/store/store.ts'
 import { topicMismatch } from '../engine/store/topic-mismatch.ts'
 import { assert } from '../engine/util/assert.ts'
 import type { Clock } from '../engine/util/clock.ts'
+import { heardOf, sentTo } from './merge-seats.ts'
+import { SpillReader, SpillWriter } from './partial-spill.ts'
 import { loadPlugins, registry } from './plugins.ts'
 import { checkRetained } from './retained.ts'
 
@@ -42,6 +53,8 @@ export const PAST_PLANS_MAX = 256
 /** Groups that still warm up, told by name, of one detector in one partition. */
 const GROUPS_TOLD_MAX = 100
 const HEARTBEAT_MS = 1_000
+/** One read of what a partition has sent to owners. */
+const READ_LIMITS = { countMax: 256, bytesMax: 1024 * 1024 }
 
 export interface SwitchOptions {
   readonly dir: string
@@ -59,7 +72,7 @@ export interface SwitchedDetector {
   readonly name: string
   /** `kept`: nothing of it was changed, and it goes on as it was. Changed and new ones begin with what history told them. */
   readonly outcome: 'kept' | 'changed' | 'new' | 'gone'
-  /** Windows of the history that it judged, in the partition that has most of them, and rows in those of all. */
+  /** Windows of the history that it judged, in the partition or owner that has most of them, and rows in those of all. */
   readonly windows: number
   readonly rows: number
   /** Groups that it cannot judge yet, and some of them. */
@@ -135,9 +148,9 @@ async function switchIn(store: Store, options: SwitchOptions): Promise<SwitchRep
     const switched: Switched[] = []
     for (const one of asked) {
       if (one.isUnchanged) continue
-      const partitions = await partitionsOf(one, log, state, options)
-      if (partitions === null) return null
-      switched.push({ ...one, partitions })
+      const outcome = await outcomeOf(one, log, state, options)
+      if (outcome === null) return null
+      switched.push({ ...one, ...outcome })
     }
     if (!options.isDryRun && switched.length > 0) {
       state.transaction((txn) => {
@@ -167,8 +180,19 @@ interface Range {
   readonly cut: number
 }
 
+/** What is committed of one stream (contract/streams.ts). */
+interface StreamOutcome {
+  readonly stream: number
+  /** As of its progress: an offset, or entries that an owner has taken. */
+  readonly position: number
+  /** Region of the first detector's state. */
+  readonly firstJudge: number
+  readonly result: SwitchedStream
+}
+
 interface Switched extends Asked {
-  readonly partitions: readonly (Range & { readonly result: SwitchedPartition })[]
+  readonly ranges: readonly Range[]
+  readonly streams: readonly StreamOutcome[]
 }
 
 /** Every plan against what the store holds; throws all that forbids a switch at once. */
@@ -211,60 +235,182 @@ function planned(plans: readonly PipelinePlan[], log: LogReader, state: StateWri
   )
 }
 
+/** What a pipeline's streams are read and brought up by. */
+interface Reading {
+  readonly one: Asked
+  readonly log: LogReader
+  readonly state: StateWriter
+  readonly warmFrom: ReplayPoint
+  readonly feedback: FeedbackSource
+  readonly breathe: (samples: number) => Promise<boolean>
+}
+
 /** Null: the signal came first. */
-async function partitionsOf(
-  { after, before, topic, record }: Asked,
+async function outcomeOf(
+  one: Asked,
   log: LogReader,
   state: StateWriter,
   { warmFrom, signal, onProgress }: SwitchOptions,
-): Promise<Switched['partitions'] | null> {
-  const partitions: Switched['partitions'][number][] = []
-  const feedback = new FeedbackRows(log)
-  const current = record === null ? [] : state.alerts(record.id).map(({ json }) => JSON.parse(json) as Alert)
+): Promise<Pick<Switched, 'ranges' | 'streams'> | null> {
   let total = 0
   const breathe = async (samples: number): Promise<boolean> => {
     total += samples
-    onProgress?.(total, after.name)
+    onProgress?.(total, one.after.name)
     await new Promise(setImmediate)
     return !signal.aborted
   }
-  for (let partition = 0; partition < topic.partitions; partition++) {
-    const startOffset = log.startOffset(topic.id, partition)
-    const progress = record === null ? null : state.progress(record.id, partition)
-    const cut = record === null ? log.endOffset(topic.id, partition) : (progress?.position ?? startOffset)
-    const from = Math.min(cut, firstOffset(log, topic, partition, warmFrom))
-    const dead = record === null ? [] : state.deadLetters(record.id, partition)
-    const result = await switchPartition({
-      log,
-      topicId: topic.id,
-      registry,
-      feedback,
-      partition,
-      before,
-      after,
-      from,
-      cut,
-      startOffset,
-      committed: progress,
-      restore: (into) => record !== null && restoreInto(state, record, partition, into),
-      alerts: current.filter(({ id }) => Number(id.split('/').at(-3)) === partition),
-      dead: new Set(dead.map(({ baseOffset }) => baseOffset)),
-      groupsMax: GROUPS_TOLD_MAX,
-      breathe,
-    })
-    if (result === null) return null
-    partitions.push({ partition, from, cut, result })
-  }
-  return partitions
+  const reading = { one, log, state, warmFrom, feedback: new FeedbackRows(log), breathe }
+  const ranges = Array.from({ length: one.topic.partitions }, (_, partition) => rangeOf(reading, partition))
+  const streams = await (one.after.exchange === undefined ? inPartitions : spread)(reading, ranges)
+  return streams === null ? null : { ranges, streams }
 }
 
-function restoreInto(
-  state: StateWriter,
+function rangeOf({ one: { topic, record }, log, state, warmFrom }: Reading, partition: number): Range {
+  const startOffset = log.startOffset(topic.id, partition)
+  const cut =
+    record === null
+      ? log.endOffset(topic.id, partition)
+      : (state.progress(record.id, partition)?.position ?? startOffset)
+  return { partition, from: Math.min(cut, firstOffset(log, topic, partition, warmFrom)), cut }
+}
+
+async function inPartitions(
+  reading: Reading,
+  ranges: readonly Range[],
+): Promise<readonly StreamOutcome[] | null> {
+  const { one, log, state } = reading
+  const { before, after, record, topic } = one
+  const streams: StreamOutcome[] = []
+  for (const range of ranges) {
+    const { partition, cut } = range
+    const result = await switchPartition({
+      ...historyOf(reading, range),
+      before,
+      after,
+      from: range.from,
+      startOffset: log.startOffset(topic.id, partition),
+      committed: record === null ? null : state.progress(record.id, partition),
+      restore: (into) => record !== null && restoreInto(state, record, partition, into),
+      alerts: alertsOf(one, state, partition),
+      groupsMax: GROUPS_TOLD_MAX,
+    })
+    if (result === null) return null
+    streams.push({ stream: partition, position: cut, firstJudge: REGION_JUDGES, result })
+  }
+  return streams
+}
+
+/** Groups lie with owners, which are given the history of all partitions: through files, as a replay does. */
+async function spread(reading: Reading, ranges: readonly Range[]): Promise<readonly StreamOutcome[] | null> {
+  const { one, log, state } = reading
+  const { before, after, record, topic } = one
+  assert(before !== null && record !== null, 'a new pipeline with spread groups was refused', after.name)
+  const isWarmed = after.detectors.some(({ name }) => !keptDetectors(before, after).has(name))
+  const streams: StreamOutcome[] = []
+  const dir = mkdtempSync(join(tmpdir(), 'millrace-switch-'))
+  const fileOf = (partition: number): string => join(dir, String(partition))
+  try {
+    for (const range of ranges) {
+      const { partition, from, cut } = range
+      const progress = state.progress(record.id, partition)
+      const nextPartialSeq = state.progress(record.id, partialStream(before, partition))?.nextSeq ?? 0
+      const history = historyOf(reading, range)
+      const result = await switchSender({
+        ...history,
+        before,
+        startOffset: log.startOffset(topic.id, partition),
+        committed: progress === null ? null : { ...progress, nextPartialSeq },
+        restore: (into) => restoreInto(state, record, partition, into),
+      })
+      if (result === null) return null
+      streams.push({ stream: partition, position: cut, firstJudge: REGION_JUDGES, result })
+      const spill = new SpillWriter(fileOf(partition))
+      try {
+        const group = spill.group.bind(spill)
+        if (isWarmed && !(await sendHistory(history, after, from, group, spill.sink))) return null
+        spill.flush()
+      } finally {
+        spill.close()
+      }
+    }
+    for (let bucket = 0; bucket < after.exchange!.buckets; bucket++) {
+      const owner = await ownerOf(reading, record, before, bucket, fileOf)
+      if (owner === null) return null
+      streams.push(owner)
+    }
+    return streams
+  } finally {
+    rmSync(dir, { recursive: true, force: true })
+  }
+}
+
+async function ownerOf(
+  { one, state, feedback, breathe }: Reading,
   record: PipelineRecord,
-  partition: number,
-  into: Parameters<Parameters<typeof switchPartition>[0]['restore']>[0],
-): boolean {
-  const found = state.restore(record.id, partition, (checkpoint, pages) => {
+  before: PipelinePlan,
+  bucket: number,
+  fileOf: (partition: number) => string,
+): Promise<StreamOutcome | null> {
+  const { after, topic } = one
+  const stream = ownerStream(after, bucket)
+  const pipeline = { plan: before, pipelineId: record.id }
+  const progressOf = (partition: number): Progress | null =>
+    state.progress(record.id, partialStream(before, partition))
+  const committed = state.progress(record.id, stream)
+  const sent = Array.from({ length: topic.partitions }, (_, partition) => new SpillReader(fileOf(partition)))
+  try {
+    const result = await switchOwner({
+      before,
+      after,
+      registry,
+      feedback: heardOf(feedback, pipeline, state),
+      bucket,
+      committed,
+      restore: (into) => restoreInto(state, record, stream, into),
+      source: {
+        ...sentTo(pipeline, state),
+        entries: (partition, fromSeq) =>
+          fromSeq >= (progressOf(partition)?.nextSeq ?? 0)
+            ? []
+            : state.entries(record.id, partialStream(before, partition), fromSeq, READ_LIMITS),
+        frontierMs: (partition) => progressOf(partition)?.logMs ?? -Infinity,
+      },
+      history: {
+        next: (partition) => sent[partition]!.next(),
+        entry: (partition, seq) => sent[partition]!.entry(seq),
+        groupKey: (partition, groupId) => sent[partition]!.groupKeys[groupId]!,
+      },
+      alerts: alertsOf(one, state, stream),
+      groupsMax: GROUPS_TOLD_MAX,
+      breathe: () => breathe(0),
+    })
+    if (result === null) return null
+    return { stream, position: committed?.position ?? 0, firstJudge: REGION_OWNER_JUDGES, result }
+  } finally {
+    for (const reader of sent) reader.close()
+  }
+}
+
+function historyOf(
+  { one: { topic, record }, log, state, feedback, breathe }: Reading,
+  { partition, cut }: Range,
+): PartitionHistory {
+  const letters = record === null ? [] : state.deadLetters(record.id, partition)
+  const dead = new Set(letters.map(({ baseOffset }) => baseOffset))
+  return { log, topicId: topic.id, registry, feedback, partition, cut, dead, breathe }
+}
+
+/** Current alerts of a stream. */
+function alertsOf({ record }: Asked, state: StateWriter, stream: number): readonly Alert[] {
+  if (record === null) return []
+  return state
+    .alerts(record.id)
+    .map(({ json }) => JSON.parse(json) as Alert)
+    .filter(({ id }) => Number(id.split('/').at(-3)) === stream)
+}
+
+function restoreInto(state: StateWriter, record: PipelineRecord, stream: number, into: Restorable): boolean {
+  const found = state.restore(record.id, stream, (checkpoint, pages) => {
     into.restore(checkpoint.meta, pages)
     return true
   })
@@ -290,7 +436,7 @@ function keptPast(record: PipelineRecord, state: StateWriter): readonly PastPlan
 function commit(
   txn: StateTransaction,
   state: StateWriter,
-  { after, topic, record, partitions }: Switched,
+  { after, topic, record, streams: outcomes }: Switched,
   nowMs: number,
 ): void {
   const streams = Array.from({ length: resultStreams(after) }, (_, stream) => stream)
@@ -315,22 +461,22 @@ function commit(
   // Silences hold for what a switch tells as for what a node does.
   const silences = new SilenceKeeper([id], state)
   silences.advance(txn, nowMs, (_, stream) => state.progress(id, stream)?.nextSeq ?? 0)
-  for (const { partition, cut, result } of partitions) {
+  for (const { stream, position, firstJudge, result } of outcomes) {
     const { meta, nextSeq, ledger, pages, groups, entries } = result
-    txn.removePages(id, partition, REGION_JUDGES, REGION_ROUTES)
-    for (const { groupId, key } of groups) txn.putGroup(id, partition, groupId, key)
+    txn.removePages(id, stream, firstJudge, REGION_ROUTES)
+    for (const { groupId, key } of groups) txn.putGroup(id, stream, groupId, key)
     for (const { seq, kind, causeOffset, eventTimeMs, bytes } of entries) {
-      txn.putEntry(id, partition, seq, kind, causeOffset, eventTimeMs, bytes)
+      txn.putEntry(id, stream, seq, kind, causeOffset, eventTimeMs, bytes)
       if (kind !== ENTRY_ALERT) continue
       const json = Buffer.from(bytes).toString()
       const alert = JSON.parse(json) as Alert
       if (alert.state === 'resolved') txn.removeAlert(id, alert.id)
       else txn.putAlert(id, alert.id, json)
-      silences.committed(txn, id, partition, seq, alert)
+      silences.committed(txn, id, stream, seq, alert)
     }
-    for (const { region, index, cells } of pages) txn.putPage(id, partition, region, index, cells)
-    txn.putProgress(id, partition, { position: cut, nextSeq, ledger })
-    txn.putCheckpoint(id, partition, { position: cut, nextSeq, meta })
+    for (const { region, index, cells } of pages) txn.putPage(id, stream, region, index, cells)
+    txn.putProgress(id, stream, { position, nextSeq, ledger })
+    txn.putCheckpoint(id, stream, { position, nextSeq, meta })
   }
 }
 
@@ -358,10 +504,15 @@ function reportOf(
   return { isDryRun, isShort, pipelines }
 }
 
-function pipelineReport({ after, before, topic, partitions }: Switched, log: LogReader): SwitchedPipeline {
+function pipelineReport(
+  { after, before, topic, ranges, streams }: Switched,
+  log: LogReader,
+): SwitchedPipeline {
   const kept = before === null ? new Set<string>() : keptDetectors(before, after)
-  const results = partitions.map(({ result }) => result)
-  const sum = (of: (result: SwitchedPartition) => number): number =>
+  // Where groups are spread, those of partitions judge nothing.
+  const judging = after.exchange === undefined ? streams : streams.slice(topic.partitions)
+  const results = judging.map(({ result }) => result)
+  const sum = (of: (result: SwitchedStream) => number): number =>
     results.reduce((total, result) => total + of(result), 0)
   const detectors = after.detectors.map(({ name, column }): SwitchedDetector => {
     const isKept = kept.has(name)
@@ -393,7 +544,7 @@ function pipelineReport({ after, before, topic, partitions }: Switched, log: Log
     name: after.name,
     outcome: before === null ? 'new' : 'switched',
     changes: before === null ? [] : changesOf(before, after),
-    partitions: partitions.map(({ partition, from, cut }) => ({
+    partitions: ranges.map(({ partition, from, cut }) => ({
       partition,
       from,
       cut,

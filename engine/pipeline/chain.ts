@@ -21,7 +21,6 @@
  * its slices to the owners of their groups (partials.ts), in entries numbered by themselves. Lateness stays its own.
  */
 import type { BatchView } from '../batch/batch-view.ts'
-import type { Alert } from '../contract/alert.ts'
 import { type EntrySink, emptyLedger, type Ledger } from '../contract/entries.ts'
 import type { FeedbackSource } from '../contract/feedback.ts'
 import type { PipelinePlan } from '../contract/plan.ts'
@@ -42,7 +41,8 @@ import { ROWS_FETCHED } from './detection.ts'
 import { EntryWriter } from './entry-writer.ts'
 import { fireWindow, type WindowMeter, type WindowParts } from './fire-window.ts'
 import type { HealthScan } from './health-scan.ts'
-import { type Explained, Judges, type Warming } from './judges.ts'
+import { JudgedGroups } from './judged-groups.ts'
+import { type Explained, Judges } from './judges.ts'
 import { Partials, type PartialsState } from './partials.ts'
 import {
   isUsable,
@@ -132,6 +132,7 @@ export class Chain {
   /** Next offset wanted. */
   position: number
   readonly ledger: Ledger = emptyLedger()
+  readonly judged: JudgedGroups
   readonly #partition: number
   readonly #layout: RowLayout
   readonly #layoutName: string
@@ -185,6 +186,7 @@ export class Chain {
     // window's end and the disorder: a sample beyond fires first. Starts lie on the borders of slices.
     const slots = Math.ceil((plan.window.sizeMs + plan.disorderMs) / plan.window.sliceMs)
     this.#slices = new Slices(slots, this.#layout.stride)
+    this.judged = new JudgedGroups(this.#router, this.#slices, this.#judges, this.#writer)
     const { partialSink } = options
     assert(hasExchange === (partialSink !== undefined), 'an exchange has a sink for partials', plan.name)
     this.#partials =
@@ -216,11 +218,6 @@ export class Chain {
     return this.#writer.nextSeq
   }
 
-  /** What it has emitted so far counts for nothing: the next entry has this number. */
-  countFrom(seq: number): void {
-    this.#writer.nextSeq = seq
-  }
-
   /** Number of the next entry to the owners of groups; 0 without an exchange. */
   get nextPartialSeq(): number {
     return this.#partials?.nextSeq ?? 0
@@ -249,34 +246,6 @@ export class Chain {
   /** What each detector decided for the groups that are wanted, as of now; at most so many groups. */
   explain(wants: (group: Labels) => boolean, groupsMax: number): Explained[] {
     return this.#judges.explain(this.#clock.watermarkMs, this.#clock.logMs, wants, groupsMax)
-  }
-
-  /** Groups that each detector cannot judge yet, in plan order: how many, and some of them. O(groups). */
-  warming(groupsMax: number): Warming[] {
-    return this.#judges.warming(this.#clock.watermarkMs, this.#clock.logMs, groupsMax)
-  }
-
-  /**
-   * State of these detectors, of groups that another chain of the same plan has seen, in place of what there is; and, by row
-   * of the other, its row here. Windows stay as they are. Between records only.
-   */
-  takeDetectors(from: Chain, names: ReadonlySet<string>): Int32Array {
-    const rows = new Int32Array(from.groupCount)
-    for (let row = 0; row < rows.length; row++) rows[row] = this.#router.rowOf(from.groupKeyOf(row))
-    this.#slices.ensureRows(this.#router.rows)
-    this.#judges.ensureRows(this.#router.rows)
-    this.#judges.take(from.#judges, names, rows)
-    return rows
-  }
-
-  /** An alert that stands: when it began, and whether it fires; it keeps that name, and is told by nobody. */
-  keepAlert(detector: string, row: number, sinceMs: number, fires: boolean): void {
-    this.#judges.keepAlert(detector, row, sinceMs, fires)
-  }
-
-  /** Transitions that no record has caused become entries; their cause is the newest record. */
-  tell(alerts: readonly Alert[]): void {
-    for (const alert of alerts) this.#writer.alert(alert, this.position - 1)
   }
 
   get healthScan(): HealthScan {

@@ -48,6 +48,7 @@ import { EntryWriter } from './entry-writer.ts'
 import { fireWindow, type WindowMeter, type WindowParts } from './fire-window.ts'
 import type { HealthScan } from './health-scan.ts'
 import { Inlet, logMsOf } from './inlet.ts'
+import { JudgedGroups } from './judged-groups.ts'
 import { type Explained, Judges } from './judges.ts'
 import { type Part, Parts } from './parts.ts'
 import { ownerKey } from './peers.ts'
@@ -74,7 +75,7 @@ const META_VERSION = 2
 const REGION_GROUPS = 0
 const REGION_WINDOWS = 1
 const REGION_PARTS = 2
-const REGION_JUDGES = 3
+export const REGION_OWNER_JUDGES = 3
 /** Cells of a part in its region: slice, partition, seq, openFromMs. */
 const PART_CELLS = 4
 
@@ -125,6 +126,7 @@ interface MergerMeta {
 
 export class Merger {
   readonly ledger: Ledger = emptyLedger()
+  readonly judged: JudgedGroups
   readonly #plan: PipelinePlan
   readonly #bucket: number
   readonly #source: MergeSource
@@ -176,6 +178,7 @@ export class Merger {
     // Merged are slices of the window that fires and of those that overlap it.
     const slots = plan.window.sizeMs / plan.window.sliceMs + 1
     this.#slices = new Slices(slots, this.#layout.stride)
+    this.judged = new JudgedGroups(this.#router, this.#slices, this.#judges, this.#writer)
     const firing = new WindowFiring(this.#layout, this.#slices, plan.window, this.#judges.scoreColumns)
     const { meter = null } = options
     this.#fired = { firing, router: this.#router, judges: this.#judges, writer: this.#writer, meter }
@@ -185,7 +188,7 @@ export class Merger {
       [REGION_GROUPS, this.#router.groupIds],
       [REGION_WINDOWS, this.#slices],
       [REGION_PARTS, this.#partCells],
-      ...this.#judges.regions.map((cells, i) => [REGION_JUDGES + i, cells] as const),
+      ...this.#judges.regions.map((cells, i) => [REGION_OWNER_JUDGES + i, cells] as const),
       [REGION_KEY_BYTES, this.#router.keyPages.byteRegion],
       [REGION_KEY_ENDS, this.#router.keyPages.endRegion],
     ])
@@ -198,6 +201,11 @@ export class Merger {
 
   get nextSeq(): number {
     return this.#writer.nextSeq
+  }
+
+  /** The newest instant taken; -Infinity before the first. */
+  get logMs(): number {
+    return this.#logMs
   }
 
   /** -Infinity before the first window could fire. */
@@ -263,9 +271,10 @@ export class Merger {
     inlet.frontierMs = Math.max(inlet.frontierMs, logMs)
   }
 
-  /** Takes every instant that is complete. */
-  advance(): void {
+  /** Takes every instant that is complete; of those, where `positionMax` is given, as many as bring it there. */
+  advance(positionMax = Infinity): void {
     for (;;) {
+      if (positionMax < Infinity && this.position >= positionMax) return
       const instantMs = this.#nextInstantMs()
       if (!(instantMs < this.#frontierMs())) return
       this.#take(instantMs)

@@ -42,7 +42,17 @@ export function replayOwners(replay: OwnersReplay): boolean {
       new Merger({ plan, registry, bucket, sink, source: sent, ...said, ...replay.memory }),
   )
   const ledgers = mergers.map(({ ledger }) => ledger)
-  const open = new Set(Array.from({ length: plan.topic.partitions }, (_, partition) => partition))
+  for (const _ of mergeSent(mergers, sent, plan.topic.partitions)) if (!goesOn(ledgers)) return false
+  return true
+}
+
+/** Gives owners all that was sent, turn by turn. */
+export function* mergeSent(
+  mergers: readonly Merger[],
+  sent: SentPartials,
+  partitions: number,
+): Generator<void> {
+  const open = new Set(Array.from({ length: partitions }, (_, partition) => partition))
   while (open.size > 0) {
     let offered = 0
     for (const partition of open) {
@@ -59,8 +69,7 @@ export function replayOwners(replay: OwnersReplay): boolean {
       }
     }
     for (const merger of mergers) merger.advance()
-    assert(offered > 0, 'somebody is always wanted', plan.name, ...open)
-    if (!goesOn(ledgers)) return false
+    assert(offered > 0, 'somebody is always wanted', ...open)
+    yield
   }
-  return true
 }

@@ -4,27 +4,13 @@
  */
 import type { Fault } from '../contract/errors.ts'
 import type { DetectorPlan, PipelinePlan } from '../contract/plan.ts'
-import { REGION_JUDGES, REGION_ROUTES } from './chain.ts'
+import { REGION_ROUTES } from './chain.ts'
 import { isSamePart, planDifference } from './plan-difference.ts'
 
 /** What forbids the switch; empty: nothing. */
 export function switchFaults(before: PipelinePlan | null, after: PipelinePlan): readonly Fault[] {
-  if (after.exchange !== undefined || before?.exchange !== undefined) {
-    return [
-      {
-        place: `${after.name}.groupBy`,
-        value: after.groupBy,
-        problem:
-          'its groups are spread over partitions, and owners judge what many partitions have sent: a switch of detectors ' +
-          'has no one offset there',
-        remedy:
-          'Partition the topic by labels that you group by, give the changed pipeline another name, or start with ' +
-          '--reset-state.',
-      },
-    ]
-  }
-  if (before === null) return []
-  return planDifference(before, after)
+  if (before === null) return after.exchange === undefined ? [] : [newAndSpread(after)]
+  const faults = planDifference(before, after)
     .filter(({ path, affectsState }) => affectsState && !isOfDetectors(path))
     .map(({ path, text, after: value }) => ({
       place: `${after.name}.${path}`,
@@ -32,6 +18,36 @@ export function switchFaults(before: PipelinePlan | null, after: PipelinePlan): 
       problem: `${text}; a switch changes detectors and their alerts alone, over windows that stay as they are`,
       remedy: 'Put it back, give the changed pipeline another name, or start with --reset-state.',
     }))
+  const silence = after.detectors.find(isSilence)
+  if (after.exchange === undefined || silence === undefined || before.detectors.some(isSilence)) return faults
+  return [...faults, unheardSilence(after, silence)]
+}
+
+/** Owners begin with what partitions send from now on: there is nothing that could be kept, nor told twice. */
+function newAndSpread({ name, groupBy }: PipelinePlan): Fault {
+  return {
+    place: `${name}.groupBy`,
+    value: groupBy,
+    problem: 'the store has no such pipeline, and its groups are spread over partitions',
+    remedy: 'Start it: millrace run takes it up from the beginning of the log.',
+  }
+}
+
+/** Partitions tell owners of arrivals where silence is watched. What they have sent and no owner has taken yet has none. */
+function unheardSilence({ name }: PipelinePlan, silence: DetectorPlan): Fault {
+  return {
+    place: `${name}.detectors.${silence.name}`,
+    value: silence.kind,
+    problem:
+      'is the first to watch for silence, and groups are spread over partitions: what they have sent so far does not say ' +
+      'when samples came',
+    remedy:
+      'Leave it out of the switch, give the changed pipeline another name, or start with --reset-state.',
+  }
+}
+
+function isSilence({ column }: DetectorPlan): boolean {
+  return column === null
 }
 
 /** Only detectors differ, and some do: a switch could be made. */
@@ -67,16 +83,17 @@ function byName({ detectors }: PipelinePlan): ReadonlyMap<string, DetectorPlan> 
   return new Map(detectors.map((detector) => [detector.name, detector]))
 }
 
-/** Region of a page of the old plan's state under the new plan; null: it holds what is made anew. */
+/** Region of a page of the old plan's state under the new plan; null: it holds what is made anew. `firstJudge`: the first detector's. */
 export function switchedRegion(
   before: PipelinePlan,
   after: PipelinePlan,
   kept: ReadonlySet<string>,
   region: number,
+  firstJudge: number,
 ): number | null {
-  if (region < REGION_JUDGES || region >= REGION_ROUTES) return region
+  if (region < firstJudge || region >= REGION_ROUTES) return region
   // Cells of every detector, in plan order (judges.ts).
-  const detector = before.detectors[region - REGION_JUDGES]
+  const detector = before.detectors[region - firstJudge]
   if (detector === undefined || !kept.has(detector.name)) return null
-  return REGION_JUDGES + after.detectors.findIndex(({ name }) => name === detector.name)
+  return firstJudge + after.detectors.findIndex(({ name }) => name === detector.name)
 }

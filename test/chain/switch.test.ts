@@ -15,7 +15,8 @@ import type { ResultBody } from '../../engine/contract/plugins.ts'
 import { NAME_LABEL, RECORD_TICK } from '../../engine/contract/samples.ts'
 import { Chain, REGION_JUDGES, REGION_ROUTES, type StatePage } from '../../engine/pipeline/chain.ts'
 import { EntryDecoder } from '../../engine/pipeline/entry-decoder.ts'
-import { type SwitchedPartition, switchPartition } from '../../engine/pipeline/switch-partition.ts'
+import { switchPartition } from '../../engine/pipeline/switch-partition.ts'
+import type { SwitchedStream } from '../../engine/pipeline/switch-stream.ts'
 import { decodeSeriesKey, encodeSeriesKey, seriesText } from '../../engine/series/series-key.ts'
 import type { Entry } from '../../engine/store/state-contract.ts'
 import { Prng } from '../../engine/util/prng.ts'
@@ -307,7 +308,7 @@ interface Outcome {
   /** The old run up to the cut, and as it would have gone on. */
   readonly old: Ran
   readonly oldGoesOn: Ran
-  readonly switched: SwitchedPartition
+  readonly switched: SwitchedStream
   readonly committedPages: readonly StatePage[]
   readonly checkpointMeta: string
   /** Restored from what the switch has committed, and on to the end of the log. */

@@ -37,16 +37,17 @@ async function millrace(words: readonly string[], env: Record<string, string> = 
   }
 }
 
-/** Hosts wobble; from minute 200 to 300, over the switch, one is far off, and from 310 on another. */
-function rows(from: number, to: number): string {
+/** Hosts wobble; from minute 200 to 300, over the switch, one is far off, and from 310 on another. They take turns in racks. */
+function rows(from: number, to: number, isSpread = false): string {
   const lines: string[] = []
   for (let i = from; i < to; i++) {
     HOSTS.forEach((host, h) => {
       const off = (host === 'b' && i >= 200 && i < 300) || (host === 'd' && i >= 310 && i < 330) ? 40 : 0
-      lines.push(`${START_S + 60 * i},${20 + h + ((i * 7 + h) % 5) + off},${host}`)
+      const labels = isSpread ? `${host},r${(i + h) % 4}` : host
+      lines.push(`${START_S + 60 * i},${20 + h + ((i * 7 + h) % 5) + off},${labels}`)
     })
   }
-  return `time,value,host\n${lines.join('\n')}\n`
+  return `time,value,host${isSpread ? ',rack' : ''}\n${lines.join('\n')}\n`
 }
 
 interface Place {
@@ -60,8 +61,8 @@ interface Place {
   switch(...words: string[]): Promise<Ran>
 }
 
-const BODY = (dir: string, detectors: string): string =>
-  `export default pipeline('load').from(topic('metrics', { partitions: 3, partitionBy: ['host'] })).groupBy('host')
+const BODY = (dir: string, detectors: string, by = 'host'): string =>
+  `export default pipeline('load').from(topic('metrics', { partitions: 3, partitionBy: ['${by}'] })).groupBy('host')
     .disorder('1m').window(tumbling('1m'), { v: mean() })${detectors}
     .to(ndjsonFile({ path: ${JSON.stringify(join(dir, 'alerts.ndjson'))} }))
     .to(ndjsonFile({ path: ${JSON.stringify(join(dir, 'results.ndjson'))} }), { of: 'results', name: 'rows' })`
@@ -69,20 +70,22 @@ const OLD = `.detect('v', threshold({ above: 50 }), { name: 'high' }).detect('v'
 const NEW = `.detect('v', ewma({ warmUp: '30m', threshold: 4, history: '2h' }), { name: 'odd' })
   .detect('v', threshold({ above: 60 }), { name: 'higher' }).detect('v', threshold({ below: 5 }), { name: 'low' })`
 
-function place(): Place {
+/** `isSpread`: the topic is partitioned by racks, so that each group lies in several partitions. */
+function place(isSpread = false): Place {
   const dir = scratch(cleanups)
   const data = ['--data', join(dir, 'data')]
-  writeFileSync(join(dir, 'history.csv'), rows(0, 240))
-  writeFileSync(join(dir, 'more.csv'), rows(240, 400))
+  const [labels, by] = isSpread ? ['host,rack', 'rack'] : ['host', 'host']
+  writeFileSync(join(dir, 'history.csv'), rows(0, 240, isSpread))
+  writeFileSync(join(dir, 'more.csv'), rows(240, 400, isSpread))
   return {
     dir,
     data,
-    before: writePipeline(dir, BODY(dir, OLD), 'before.mjs'),
-    after: writePipeline(dir, BODY(dir, NEW), 'after.mjs'),
+    before: writePipeline(dir, BODY(dir, OLD, by), 'before.mjs'),
+    after: writePipeline(dir, BODY(dir, NEW, by), 'after.mjs'),
     history: join(dir, 'history.csv'),
     more: join(dir, 'more.csv'),
     run: (pipeline, file) =>
-      millrace(['run', pipeline, file, '--time', 'time', '--labels', 'host', ...data, '--port', '0']),
+      millrace(['run', pipeline, file, '--time', 'time', '--labels', labels, ...data, '--port', '0']),
     switch: (...words) => millrace(['switch', ...words, ...data]),
   }
 }
@@ -110,17 +113,20 @@ interface Outcome {
   readonly alerts: readonly string[]
 }
 
-let undisturbed: Outcome | null = null
-
-async function outcomeOf(work: (here: Place) => Promise<void>): Promise<Outcome> {
-  const here = place()
+async function outcomeOf(isSpread: boolean, work: (here: Place) => Promise<void>): Promise<Outcome> {
+  const here = place(isSpread)
   await work(here)
   return { rows: byTime(await rowsOf(here, here.after)), alerts: alertsIn(here.dir) }
 }
 
-describe('a pipeline with other detectors', () => {
+describe.each([
+  ['whole in a partition', false],
+  ['spread over partitions', true],
+])('a pipeline with other detectors, its groups %s', (_, isSpread) => {
+  let undisturbed: Outcome | null = null
+
   test('goes on as one that always had them, tells each alert once, and everything that was can still be read', async () => {
-    const here = place()
+    const here = place(isSpread)
     expect(await here.run(here.before, here.history)).toMatchObject({ code: 0 })
     // The change is refused, and the remedy names what can be done.
     const refused = await here.run(here.after, here.more)
@@ -158,10 +164,10 @@ describe('a pipeline with other detectors', () => {
       out: expect.stringContaining('no fault found'),
     })
 
-    const fresh = place()
+    const fresh = place(isSpread)
     expect(await fresh.run(fresh.after, fresh.history)).toMatchObject({ code: 0 })
     expect(await fresh.run(fresh.after, fresh.more)).toMatchObject({ code: 0 })
-    const old = place()
+    const old = place(isSpread)
     expect(await old.run(old.before, old.history)).toMatchObject({ code: 0 })
 
     const mine = await rowsOf(here, here.after)
@@ -223,7 +229,7 @@ describe('a pipeline with other detectors', () => {
   ])(
     'killed at %s: the store holds the %s state, whole; again, and it is as if nothing had happened',
     async (point, left) => {
-      const here = place()
+      const here = place(isSpread)
       expect(await here.run(here.before, here.history)).toMatchObject({ code: 0 })
       const killed = await millrace(['switch', here.after, ...here.data], { MILLRACE_TEST_KILL_AT: point })
       expect(killed.code).toBe('SIGKILL')
@@ -236,7 +242,7 @@ describe('a pipeline with other detectors', () => {
       if (left === 'new') expect(again.out).toContain('its plan is the one in the store')
       else expect(again.out).toContain('1 go on under their ids, 1 ended, 1 begun')
       expect(await here.run(here.after, here.more)).toMatchObject({ code: 0 })
-      undisturbed ??= await outcomeOf(async (whole) => {
+      undisturbed ??= await outcomeOf(isSpread, async (whole) => {
         await whole.run(whole.before, whole.history)
         await whole.switch(whole.after)
         await whole.run(whole.after, whole.more)
@@ -251,15 +257,18 @@ describe('a pipeline with other detectors', () => {
   )
 
   test('a node that was killed left its checkpoint behind: the switch is at what was committed', async () => {
-    const here = place()
+    const here = place(isSpread)
     const node = await start(['run', here.before, ...here.data], cleanups)
     const lines = (from: number, to: number): string =>
-      rows(from, to)
+      rows(from, to, isSpread)
         .trim()
         .split('\n')
         .slice(1)
         .map((row) => row.split(','))
-        .map(([at, value, host]) => `history,host=${host} value=${value} ${Number(at) * 1_000}`)
+        .map(
+          ([at, value, host, rack]) =>
+            `history,host=${host}${isSpread ? `,rack=${rack}` : ''} value=${value} ${Number(at) * 1_000}`,
+        )
         .join('\n')
     for (let i = 0; i < 240; i += 20) await write(node.url, lines(i, i + 20))
     const committed = await until(async () => {
@@ -280,7 +289,7 @@ describe('a pipeline with other detectors', () => {
     })
     const text = ({ id, ...row }: Row): string => `${id} ${JSON.stringify(row)}`
     expect(all.map(text)).toEqual(expect.arrayContaining(committed.map(text)))
-    const fresh = place()
+    const fresh = place(isSpread)
     await fresh.run(fresh.after, fresh.history)
     await fresh.run(fresh.after, fresh.more)
     const theirs = new Set(
@@ -300,12 +309,12 @@ describe('a pipeline with other detectors', () => {
   }, 120_000)
 
   test('back and forth: entries of every plan can be read, and the first plan’s state is not taken for the last one’s', async () => {
-    const here = place()
+    const here = place(isSpread)
     await here.run(here.before, here.history)
     await here.switch(here.after)
     await here.run(here.after, here.more)
     expect((await here.switch(here.before)).code).toBe(0)
-    writeFileSync(join(here.dir, 'last.csv'), rows(400, 450))
+    writeFileSync(join(here.dir, 'last.csv'), rows(400, 450, isSpread))
     expect(await here.run(here.before, join(here.dir, 'last.csv'))).toMatchObject({ code: 0 })
     expect(await millrace(['verify', ...here.data])).toMatchObject({
       code: 0,
@@ -323,7 +332,7 @@ describe('a pipeline with other detectors', () => {
 })
 
 describe('what can not be switched is refused by name, and nothing is changed', () => {
-  test('windows, spread groups, topics without history, a node that runs, words that are none', async () => {
+  test('windows, new pipelines with spread groups, topics without history, a node that runs, words that are none', async () => {
     const here = place()
     expect((await here.switch(here.after)).err).toMatch(/no store|is not there|does not exist/i)
     await here.run(here.before, here.history)
@@ -341,7 +350,9 @@ describe('what can not be switched is refused by name, and nothing is changed', 
         .window(tumbling('1m'), { v: mean() }).detect('v', ewma())`,
       'spread.mjs',
     )
-    expect((await here.switch(spread)).err).toMatch(/spread\.groupBy: its groups are spread over partitions/)
+    expect((await here.switch(spread)).err).toMatch(
+      /spread\.groupBy: the store has no such pipeline, and its groups are spread over partitions/,
+    )
     const nothing = writePipeline(
       here.dir,
       `export default pipeline('n').from(topic('nothing')).window(tumbling('1m'), { v: mean() })`,

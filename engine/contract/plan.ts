@@ -79,6 +79,8 @@ export interface DetectorPlan {
   readonly alert?: AlertPlan
   /** Of a detector that the pipeline's own module defines: a new version makes the state of the old one void. */
   readonly version?: number
+  /** Of a shipped detector, the same; left out: the first. */
+  readonly cellsVersion?: number
 }
 
 export const SEVERITIES = ['info', 'warning', 'critical'] as const

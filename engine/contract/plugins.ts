@@ -244,6 +244,8 @@ export interface DetectorPlugin<O = unknown> {
   readonly options: OptionSpec<O>
   /** `columns`: names of what a vector detector judges, at most VECTOR_COLUMNS_MAX; of one column for others. */
   create(options: O, columns?: readonly string[]): Detector
+  /** Of shipped detectors: one more whenever the cells mean something else, so that state of before is refused; left out: 1. */
+  readonly cellsVersion?: number
   /** Of a detector with subject `peers`: groups with equal values of these labels are peers; empty: all are. */
   peersBy?(options: O): readonly string[]
 }

@@ -282,7 +282,9 @@ export class PlanCompiler {
       const wrong = subjectFault(plugin.subject, definition.kind, judged, columns, `${this.#root}.${path}`)
       if (wrong !== null) this.#faults.push(wrong)
       const options = this.#options(plugin.options, definition.options, path)
-      return own === null ? { ...plan, options } : { ...plan, options, version: own.version }
+      if (own !== null) return { ...plan, options, version: own.version }
+      const { cellsVersion = 1 } = plugin
+      return { ...plan, options, ...(cellsVersion === 1 ? {} : { cellsVersion }) }
     })
   }
 

@@ -80,6 +80,26 @@ describe('a changed plan', () => {
     expect(planHash(plan(one))).not.toBe(planHash(plan(two)))
   })
 
+  test('detectors that remember in another way are named, whatever else is as it was', () => {
+    const detecting = plan(
+      start
+        .window(tumbling('1m'), { mean: aggregate('mean') })
+        .detect('mean', bound({ above: 1 }), { name: 'd' }),
+    )
+    const detectors = detecting.detectors.map((detector) => ({ ...detector, cellsVersion: 2 }))
+    const [change, ...others] = planDifference(detecting, { ...detecting, detectors })
+    expect(others).toEqual([])
+    expect(change).toMatchObject({ path: 'detectors.d.cellsVersion', affectsState: true })
+    expect(change!.text).toBe(
+      'd: another version of millrace remembers series in another way (state 1, now 2)',
+    )
+    // Where it is another detector altogether, that is said, and not this.
+    const other = detectors.map((detector) => ({ ...detector, kind: 'other' }))
+    expect(planDifference(detecting, { ...detecting, detectors: other }).map(({ path }) => path)).toEqual([
+      'detectors.d.kind',
+    ])
+  })
+
   test('says in words what was, what is, what is new and what is gone', () => {
     const longer = start.window(tumbling('2m'), { mean: aggregate('mean') })
     const texts = planDifference(plan(base), plan(longer)).map((change) => change.text)

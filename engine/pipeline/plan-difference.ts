@@ -6,6 +6,8 @@ import { createHash } from 'node:crypto'
 import { describeValue } from '../contract/errors.ts'
 import type { PipelinePlan } from '../contract/plan.ts'
 
+const CELLS_VERSION = /\.cellsVersion$/
+
 /** Equal hashes: the plans can share state. Of everything that state depends on, in canonical form. */
 export function planHash(plan: PipelinePlan): string {
   return createHash('sha256')
@@ -34,6 +36,9 @@ export function planDifference(before: PipelinePlan, after: PipelinePlan): reado
     const was = old.get(path)
     const is = now.get(path)
     if (canonical(was) === canonical(is)) continue
+    // Of another kind of detector that says nothing.
+    const kind = path.replace(CELLS_VERSION, '.kind')
+    if (kind !== path && old.get(kind) !== now.get(kind)) continue
     const affectsState = path !== 'sinks' && !path.startsWith('sinks.')
     changes.push({ path, before: was, after: is, affectsState, text: changeText(path, was, is) })
   }
@@ -52,9 +57,17 @@ function changeText(path: string, was: unknown, is: unknown): string {
   if (path === 'exchange.buckets' && is === undefined) {
     return `${path} is gone; it was ${describeValue(was)} (groups were spread over partitions, and are in one each now)`
   }
+  if (CELLS_VERSION.test(path)) {
+    const detector = path.slice('detectors.'.length).replace(CELLS_VERSION, '')
+    return `${detector}: another version of millrace remembers series in another way (state ${versionOf(was)}, now ${versionOf(is)})`
+  }
   if (was === undefined) return `${path} is new: ${describeValue(is)}`
   if (is === undefined) return `${path} is gone; it was ${describeValue(was)}`
   return `${path} was ${describeValue(was)}, is now ${describeValue(is)}`
+}
+
+function versionOf(cellsVersion: unknown): string {
+  return describeValue(cellsVersion ?? 1)
 }
 
 function stateful(plan: PipelinePlan): Omit<PipelinePlan, 'sinks' | 'module'> {

@@ -34,7 +34,7 @@ export function autoExplanation(of: AutoFacts): Explanation {
   tell(
     'warm-up',
     isWarm ? `over: ${of.count} values seen` : `${of.count} of ${of.learning} values`,
-    `values before the first verdict; surprises count half at ${of.doubt}, and nearly whole from ten times as many on`,
+    `values before the first verdict; surprises count half at ${of.doubt}, and nearly whole from twice as many on`,
   )
   if (of.count === 0) return { facts }
   if (of.intervalMs > 0) {

@@ -34,7 +34,7 @@ import { CODES, CONTEXT_WIDTH, LEARNING, learnContext, measureContext } from './
 import { LEVEL_MEAN, Level } from './views/level.ts'
 import { hoursKnown, Season } from './views/season.ts'
 import { Shift } from './views/shift.ts'
-import { learnTail, statAt, surpriseOf, tailWidth } from './views/tail.ts'
+import { type Habits, learnTail, statAt, surpriseOf, tailWidth } from './views/tail.ts'
 import { absolute, gain, type Measured, type View } from './views/view.ts'
 
 const options = optionSpec({
@@ -82,14 +82,15 @@ export function auto(written: OptionInputOf<typeof options> = {}): ValueDetector
   return { [DEFINITION]: { what: 'detector', kind: 'auto', subject: 'value', options: written } }
 }
 
-/** Surprise that makes an alarm: odds of one in 10 ** 2.5, about 300, once the corrections of views/tail.ts are made. */
-const ALARM = 2.5
+/** Surprise that makes an alarm: odds of one in 10 ** 2.4, about 250, once the corrections of views/tail.ts are made. */
+const ALARM = 2.4
 /** What the memory adds to the views: a mean over its codes counts four thirds. */
 const CONTEXT_WEIGHT = 4 / 3
 /** A surprise is held while it halves every three values, so that views that see it a little apart still agree. */
 const HELD = 0.5 ** (1 / 3)
-/** While little was seen, surprises count less: nothing at so many values, half at twice as many. */
-const DOUBT_VALUES = 170
+/** While little was seen, surprises count less: nothing at so many values, seven eighths at twice as many. */
+const DOUBT_VALUES = 200
+const DOUBT_POWER = 3
 /** Odds are meant for values five minutes apart; more values a day have as many more chances, and need more: half as much
  * again, since what lies close together in time is also alike. Fewer have as many fewer, and need less: down to a value every
  * half hour, since beyond that too little surprise would be left to need. */
@@ -98,7 +99,7 @@ const LONGEST_INTERVAL_MS = 1_800_000
 const CHANCES_WEIGHT = 1.5
 const INTERVAL_VALUES = 50
 /** Outside the range seen: what a breach says, and what each share of the range by which it is outside adds. */
-const BREACH = 1.5
+const BREACH = 1
 const BREACH_SHARE = 25
 /** After so many usual intervals without a value, the last ones say nothing of the next. */
 const GAP_INTERVALS = 3
@@ -118,8 +119,9 @@ const BREACH_LATELY = 2_000
 const BREACH_SAME = 20
 /** An alert rests for at most this share of the values seen. */
 const REST_SHARE = 0.15
-const PEAKS = 16
-const CODE_PEAKS = 1
+/** What was before lessens a surprise (views/tail.ts); of the memory's codes, the record alone. */
+const HABITS: Habits = { peaks: 32, episode: 10, near: 0.65, margin: 8, values: 3_000, power: 0.8 }
+const CODE_HABITS: Habits = { ...HABITS, peaks: 1 }
 
 /** The season counts where its scale is at most this share of the level's; else the series has no season to speak of. */
 const SEASONAL = 0.8
@@ -128,8 +130,8 @@ const STEP = 1
 const SEASON = 3
 const ACTIVITY = 4
 /** Scales (mean absolute deviations) below which a view is silent, whatever the tail says: six are 4.8 standard
- * deviations of normal noise. A mean that moves does so by less than values do. */
-const STAT_MIN: readonly number[] = [6, 6, 2, 6, 0]
+ * deviations of normal noise. A mean that moves does so by less than values do; steps of the usual size are no activity. */
+const STAT_MIN: readonly number[] = [6, 6, 3, 6, 1]
 const step = new Level('step', 'far from what was just there', 5)
 const VIEWS: readonly View[] = [
   new Level('level', 'far from its level', 200),
@@ -156,20 +158,21 @@ const BREACHED_AT = 7
 const NEAR_HOUR = 8
 const HELD_CODES = 9
 const CODE_TAILS = HELD_CODES + CODES.length
-const CONTEXT = CODE_TAILS + CODES.length * tailWidth(CODE_PEAKS)
+const CONTEXT = CODE_TAILS + CODES.length * tailWidth(CODE_HABITS)
 const FIRST_VIEW = CONTEXT + CONTEXT_WIDTH
 /** Where each view's cells begin; its tail follows them. */
 const VIEW_AT: readonly number[] = VIEWS.map((_, i) =>
-  VIEWS.slice(0, i).reduce((at, view) => at + view.width + tailWidth(PEAKS), FIRST_VIEW),
+  VIEWS.slice(0, i).reduce((at, view) => at + view.width + tailWidth(HABITS), FIRST_VIEW),
 )
 const LAST_VIEW = VIEWS.length - 1
-const WIDTH = VIEW_AT[LAST_VIEW]! + VIEWS[LAST_VIEW]!.width + tailWidth(PEAKS)
+const WIDTH = VIEW_AT[LAST_VIEW]! + VIEWS[LAST_VIEW]!.width + tailWidth(HABITS)
 
 export const autoPlugin: DetectorPlugin<Options> = {
   kind: 'auto',
   summary: 'whatever is unusual for the series, with nothing to set',
   source: `views with learned tails and a memory of combinations (views/*.ts); O(1) a value, ${WIDTH} cells a group`,
   subject: 'value',
+  cellsVersion: 2,
   options,
   create: (parsed) => new Auto(parsed),
 }
@@ -244,7 +247,7 @@ class Auto implements Detector {
       for (let i = 0; i < CODES.length; i++) {
         cells[at + HELD_CODES + i] = this.#surprises[i]!
         const share = this.#shares[i]!
-        learnTail(cells, at + CODE_TAILS + i * tailWidth(CODE_PEAKS), CODE_PEAKS, share, share)
+        learnTail(cells, at + CODE_TAILS + i * tailWidth(CODE_HABITS), CODE_HABITS, share, share)
       }
       if (verdict.score > 1 && count >= cells[at + REST_UNTIL]!) {
         cells[at + REST_UNTIL] = count + Math.min(this.#rest, Math.floor(REST_SHARE * count))
@@ -255,7 +258,7 @@ class Auto implements Detector {
       const viewAt = at + VIEW_AT[i]!
       const stat = this.#stats[i]!
       if (count >= TAILS_FROM && stat >= 0)
-        learnTail(cells, viewAt + view.width, PEAKS, stat, this.#sizes[i]!)
+        learnTail(cells, viewAt + view.width, HABITS, stat, this.#sizes[i]!)
       if (view === step && isGap) step.restart(cells, viewAt, x)
       else view.learn(cells, viewAt, x, wallMs)
     }
@@ -305,7 +308,7 @@ class Auto implements Detector {
     return autoExplanation({
       count,
       learning: DOUBT_VALUES + 1,
-      doubt: 2 * DOUBT_VALUES,
+      doubt: Math.ceil(DOUBT_VALUES * 2 ** (1 / DOUBT_POWER)),
       intervalMs: cells[at + INTERVAL]!,
       level: { mean: level.expected, scale: level.scale },
       season: {
@@ -359,7 +362,7 @@ class Auto implements Detector {
       if (!(size > floor) || !(stat >= STAT_MIN[i]!)) continue
       if (isGap && (i === STEP || i === ACTIVITY)) continue
       if (isForeseen && (i === LEVEL || i === STEP)) continue
-      const surprise = surpriseOf(cells, tailAt, PEAKS, stat, size)
+      const surprise = surpriseOf(cells, tailAt, HABITS, stat, size)
       if (surprise > FIRED) fired |= 1 << i
       if (surprise > largest) largest = surprise
     }
@@ -380,8 +383,8 @@ class Auto implements Detector {
     let sum = 0
     for (let i = 0; i < CODES.length; i++) {
       const share = this.#shares[i]!
-      const tailAt = at + CODE_TAILS + i * tailWidth(CODE_PEAKS)
-      let surprise = apart > floor ? surpriseOf(cells, tailAt, CODE_PEAKS, share, share) : 0
+      const tailAt = at + CODE_TAILS + i * tailWidth(CODE_HABITS)
+      let surprise = apart > floor ? surpriseOf(cells, tailAt, CODE_HABITS, share, share) : 0
       const held = cells[at + HELD_CODES + i]! * HELD
       if (held > surprise) surprise = held
       this.#surprises[i] = surprise
@@ -423,7 +426,7 @@ class Auto implements Detector {
 
 /** How much of a surprise counts, of 1. */
 function believedOf(count: number): number {
-  return Math.max(0, 1 - DOUBT_VALUES / count)
+  return Math.max(0, 1 - (DOUBT_VALUES / count) ** DOUBT_POWER)
 }
 
 /** Decades more that an alarm takes where values come closer together than usual. */

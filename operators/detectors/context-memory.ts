@@ -27,7 +27,7 @@ import {
   learnContext,
   measureContext,
 } from './views/context.ts'
-import { learnTail, surpriseOf, tailWidth } from './views/tail.ts'
+import { CLOSE, learnTail, surpriseOf, tailWidth } from './views/tail.ts'
 
 const options = optionSpec({
   odds: {
@@ -64,8 +64,6 @@ export function contextMemory(written: OptionInputOf<typeof options> = {}): Valu
  * the memory forgets in between less.
  */
 const SHARE_MIN = 0.2
-/** Earlier episodes that are kept, so that what comes again and again stops alarming. */
-const PEAKS = 16
 /** Values before the tail learns: until then nearly everything is new. */
 const TAIL_FROM = LEARNING + 150
 /** Values before the first judgement. */
@@ -73,7 +71,7 @@ const WARM_UP = TAIL_FROM + 100
 
 const COUNT = 0
 const TAIL = 1
-const CONTEXT = TAIL + tailWidth(PEAKS)
+const CONTEXT = TAIL + tailWidth(CLOSE)
 const WIDTH = CONTEXT + CONTEXT_WIDTH
 
 export const contextMemoryPlugin: DetectorPlugin<Options> = {
@@ -112,7 +110,7 @@ class ContextMemory implements Detector {
     const x = this.#taken(cells, at, value)
     measureContext(cells, at + CONTEXT, x, timeMs, this.#shares)
     const share = this.#share()
-    const surprise = share > SHARE_MIN ? surpriseOf(cells, at + TAIL, PEAKS, share, share) : 0
+    const surprise = share > SHARE_MIN ? surpriseOf(cells, at + TAIL, CLOSE, share, share) : 0
     const expected = contextTrend(cells, at + CONTEXT)
     verdict.surprise = surprise
     verdict.score = Math.min(SCORE_MAX, surprise / this.#wanted)
@@ -130,7 +128,7 @@ class ContextMemory implements Detector {
     learnContext(cells, at + CONTEXT, this.#taken(cells, at, value), timeMs, this.#shares)
     if (count >= TAIL_FROM) {
       const share = this.#share()
-      learnTail(cells, at + TAIL, PEAKS, share, share)
+      learnTail(cells, at + TAIL, CLOSE, share, share)
     }
     cells[at + COUNT] = count + 1
   }

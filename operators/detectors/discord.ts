@@ -64,6 +64,7 @@ export const discordPlugin: DetectorPlugin<Options> = {
   summary: 'a shape that no stretch of late has, by the left matrix profile',
   source: 'Yeh et al. 2016, Lu et al. 2022; O(history) a value, at most 1693 cells a group',
   subject: 'value',
+  cellsVersion: 2,
   options,
   create: (parsed) => new Discord(parsed),
 }

@@ -8,11 +8,9 @@
 import { number } from '../../engine/config/options.ts'
 import type { Verdict } from '../../engine/contract/plugins.ts'
 import { bounded, clearAt, numberText, SCORE_MAX } from './verdicts.ts'
-import { learnTail, surpriseOf, tailWidth } from './views/tail.ts'
+import { CLOSE, learnTail, surpriseOf, tailWidth } from './views/tail.ts'
 import { absolute, gain } from './views/view.ts'
 
-/** Earlier episodes that are kept, so that what comes again and again stops alarming. */
-const PEAKS = 16
 /** The mean looks back over so many values. */
 const MEAN_VALUES = 200
 /** Unlikenesses learned before the first is judged. */
@@ -21,7 +19,7 @@ export const TAIL_VALUES = 100
 const COUNT = 0
 const MEAN = 1
 const TAIL = 2
-export const NOVELTY_CELLS = TAIL + tailWidth(PEAKS)
+export const NOVELTY_CELLS = TAIL + tailWidth(CLOSE)
 
 /** Options that are alike in all of them. */
 export const noveltyOptions = {
@@ -82,7 +80,7 @@ export function judgeNovelty(
   options: NoveltyOptions,
   verdict: Verdict,
 ): void {
-  const surprise = unlike > 0 ? surpriseOf(cells, at + TAIL, PEAKS, unlike, unlike) : 0
+  const surprise = unlike > 0 ? surpriseOf(cells, at + TAIL, CLOSE, unlike, unlike) : 0
   const score = surprise / -Math.log10(options.odds)
   const mean = cells[at + MEAN]!
   verdict.surprise = surprise
@@ -100,7 +98,7 @@ export function learnNovelty(cells: Float64Array, at: number, value: number, unl
   const mean = cells[at + MEAN]!
   cells[at + COUNT] = count
   cells[at + MEAN] = bounded(mean + (value - mean) * gain(count, MEAN_VALUES))
-  if (unlike >= 0) learnTail(cells, at + TAIL, PEAKS, unlike, unlike)
+  if (unlike >= 0) learnTail(cells, at + TAIL, CLOSE, unlike, unlike)
 }
 
 /** "latency 812 is unlike …: odds of 1 in 10^5.2; the average of late is 120". */

@@ -23,15 +23,9 @@ const STEP_MIN = 0.02
 const CLIP = 6
 const EXCESS_CLIP = 8
 const SURPRISE_MAX = 30
-/** An episode is over when its peak lies this many values back. */
-const EPISODE = 20
-/** An earlier peak counts as the same from this share on. */
-const NEAR = 0.8
-/** k episodes among n values are k / n often; with a margin, and n no more than this, so that habits may change. */
-const RANK_MARGIN = 6
-const RANK_VALUES_MAX = 4_000
-/** Peaks lose half in 20,000 values. */
-const PEAK_KEPT = 0.5 ** (1 / 20_000)
+/** Peaks lose half in 20,000 values, some at a time. */
+const FADE_EVERY = 16
+const FADED = 0.5 ** (FADE_EVERY / 20_000)
 const TINY = 1e-300
 
 const COUNT = 0
@@ -45,7 +39,25 @@ const PEAK_AGE = 6
 /** Largest first. */
 const PEAKS = 7
 
-export function tailWidth(peaks: number): number {
+/** How much what was before lessens a surprise. */
+export interface Habits {
+  /** Largest peaks of episodes that are remembered: one cell each. */
+  readonly peaks: number
+  /** An episode is over when its peak lies this many values back. */
+  readonly episode: number
+  /** An earlier peak counts as the same from this share on. */
+  readonly near: number
+  /** k episodes among n values are so many times k / n often, and n no more than `values`, so that habits may change. */
+  readonly margin: number
+  readonly values: number
+  /** Below the record, a surprise counts by this power of its share of it. */
+  readonly power: number
+}
+
+/** Of deviations that lie close together: shares, and logarithms of densities. */
+export const CLOSE: Habits = { peaks: 16, episode: 20, near: 0.8, margin: 6, values: 4_000, power: 2 }
+
+export function tailWidth({ peaks }: Habits): number {
   return PEAKS + peaks
 }
 
@@ -53,7 +65,7 @@ export function tailWidth(peaks: number): number {
 export function surpriseOf(
   cells: Float64Array,
   at: number,
-  peaks: number,
+  habits: Habits,
   stat: number,
   size: number,
 ): number {
@@ -65,19 +77,15 @@ export function surpriseOf(
   const first = at + PEAKS
   const record = cells[first]!
   if (record <= 0) return surprise
-  const near = NEAR * size
+  const near = habits.near * size
   let reached = 0
-  while (reached < peaks && cells[first + reached]! >= near) reached++
+  while (reached < habits.peaks && cells[first + reached]! >= near) reached++
   if (reached > 0) {
-    const values = Math.min(count, RANK_VALUES_MAX)
-    const most = Math.log10(values / (RANK_MARGIN * reached))
+    const values = Math.min(count, habits.values)
+    const most = Math.log10(values / (habits.margin * reached))
     if (surprise > most) surprise = Math.max(most, 0)
   }
-  if (size < record) {
-    const share = size / record
-    surprise *= share * share
-  }
-  return surprise
+  return size < record ? surprise * (size / record) ** habits.power : surprise
 }
 
 /** The statistic at which the surprise, without its corrections, is `surprise`. */
@@ -91,10 +99,11 @@ function excessScale(cells: Float64Array, at: number): number {
 }
 
 // hot: some ten calls a value.
-export function learnTail(cells: Float64Array, at: number, peaks: number, stat: number, size: number): void {
+export function learnTail(cells: Float64Array, at: number, habits: Habits, stat: number, size: number): void {
   const count = cells[at + COUNT]! + 1
   cells[at + COUNT] = count
-  learnPeaks(cells, at, peaks, size)
+  if (count % FADE_EVERY === 0) fadePeaks(cells, at, habits.peaks)
+  learnPeaks(cells, at, habits, size)
   let quantile = cells[at + QUANTILE]!
   const scale = cells[at + SCALE]!
   const excess = cells[at + EXCESS]!
@@ -123,15 +132,19 @@ export function learnTail(cells: Float64Array, at: number, peaks: number, stat: 
   }
 }
 
-function learnPeaks(cells: Float64Array, at: number, peaks: number, size: number): void {
+function fadePeaks(cells: Float64Array, at: number, peaks: number): void {
   const first = at + PEAKS
   for (let i = first; i < first + peaks; i++) {
-    const kept = cells[i]! * PEAK_KEPT
+    const kept = cells[i]! * FADED
     cells[i] = kept > TINY ? kept : 0
   }
+}
+
+function learnPeaks(cells: Float64Array, at: number, { peaks, episode }: Habits, size: number): void {
+  const first = at + PEAKS
   let peak = cells[at + PEAK]!
   const age = cells[at + PEAK_AGE]! + 1
-  if (age > EPISODE && peak > 0) {
+  if (age > episode && peak > 0) {
     let i = first + peaks - 1
     if (peak > cells[i]!) {
       while (i > first && cells[i - 1]! < peak) {

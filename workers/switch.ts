@@ -12,7 +12,7 @@ import { BatchView } from '../engine/batch/batch-view.ts'
 import { BATCH_BYTES_MAX } from '../engine/batch/layout.ts'
 import { SilenceKeeper } from '../engine/broker/silence-keeper.ts'
 import type { Alert } from '../engine/contract/alert.ts'
-import { ENTRY_ALERT } from '../engine/contract/entries.ts'
+import { ENTRY_ALERT, emptyLedger } from '../engine/contract/entries.ts'
 import { type Fault, MillraceError } from '../engine/contract/errors.ts'
 import type { FeedbackSource } from '../engine/contract/feedback.ts'
 import type { PipelinePlan } from '../engine/contract/plan.ts'
@@ -24,7 +24,7 @@ import { planDifference, planHash } from '../engine/pipeline/plan-difference.ts'
 import type { ReplayPoint } from '../engine/pipeline/replay-range.ts'
 import { type PartitionHistory, switchPartition } from '../engine/pipeline/switch-partition.ts'
 import { keptDetectors, switchFaults } from '../engine/pipeline/switch-plan.ts'
-import { sendHistory, switchOwner, switchSender } from '../engine/pipeline/switch-spread.ts'
+import { type Sent, sendHistory, switchOwner, switchSender } from '../engine/pipeline/switch-spread.ts'
 import type { Restorable, SwitchedStream } from '../engine/pipeline/switch-stream.ts'
 import { FeedbackRows } from '../engine/store/feedback/feedback-rows.ts'
 import type { LogReader, LogTopic } from '../engine/store/log-contract.ts'
@@ -190,9 +190,20 @@ interface StreamOutcome {
   readonly result: SwitchedStream
 }
 
-interface Switched extends Asked {
-  readonly ranges: readonly Range[]
+/** What is committed of what a partition has sent to owners. */
+interface SentOutcome {
+  readonly stream: number
+  readonly position: number
+  readonly sent: Sent
+}
+
+interface Outcome {
   readonly streams: readonly StreamOutcome[]
+  readonly sent: readonly SentOutcome[]
+}
+
+interface Switched extends Asked, Outcome {
+  readonly ranges: readonly Range[]
 }
 
 /** Every plan against what the store holds; throws all that forbids a switch at once. */
@@ -251,7 +262,7 @@ async function outcomeOf(
   log: LogReader,
   state: StateWriter,
   { warmFrom, signal, onProgress }: SwitchOptions,
-): Promise<Pick<Switched, 'ranges' | 'streams'> | null> {
+): Promise<(Outcome & Pick<Switched, 'ranges'>) | null> {
   let total = 0
   const breathe = async (samples: number): Promise<boolean> => {
     total += samples
@@ -261,8 +272,8 @@ async function outcomeOf(
   }
   const reading = { one, log, state, warmFrom, feedback: new FeedbackRows(log), breathe }
   const ranges = Array.from({ length: one.topic.partitions }, (_, partition) => rangeOf(reading, partition))
-  const streams = await (one.after.exchange === undefined ? inPartitions : spread)(reading, ranges)
-  return streams === null ? null : { ranges, streams }
+  const outcome = await (one.after.exchange === undefined ? inPartitions : spread)(reading, ranges)
+  return outcome === null ? null : { ranges, ...outcome }
 }
 
 function rangeOf({ one: { topic, record }, log, state, warmFrom }: Reading, partition: number): Range {
@@ -274,10 +285,7 @@ function rangeOf({ one: { topic, record }, log, state, warmFrom }: Reading, part
   return { partition, from: Math.min(cut, firstOffset(log, topic, partition, warmFrom)), cut }
 }
 
-async function inPartitions(
-  reading: Reading,
-  ranges: readonly Range[],
-): Promise<readonly StreamOutcome[] | null> {
+async function inPartitions(reading: Reading, ranges: readonly Range[]): Promise<Outcome | null> {
   const { one, log, state } = reading
   const { before, after, record, topic } = one
   const streams: StreamOutcome[] = []
@@ -297,16 +305,17 @@ async function inPartitions(
     if (result === null) return null
     streams.push({ stream: partition, position: cut, firstJudge: REGION_JUDGES, result })
   }
-  return streams
+  return { streams, sent: [] }
 }
 
 /** Groups lie with owners, which are given the history of all partitions: through files, as a replay does. */
-async function spread(reading: Reading, ranges: readonly Range[]): Promise<readonly StreamOutcome[] | null> {
+async function spread(reading: Reading, ranges: readonly Range[]): Promise<Outcome | null> {
   const { one, log, state } = reading
   const { before, after, record, topic } = one
   assert(before !== null && record !== null, 'a new pipeline with spread groups was refused', after.name)
   const isWarmed = after.detectors.some(({ name }) => !keptDetectors(before, after).has(name))
   const streams: StreamOutcome[] = []
+  const sent: SentOutcome[] = []
   const dir = mkdtempSync(join(tmpdir(), 'millrace-switch-'))
   const fileOf = (partition: number): string => join(dir, String(partition))
   try {
@@ -315,15 +324,16 @@ async function spread(reading: Reading, ranges: readonly Range[]): Promise<reado
       const progress = state.progress(record.id, partition)
       const nextPartialSeq = state.progress(record.id, partialStream(before, partition))?.nextSeq ?? 0
       const history = historyOf(reading, range)
-      const result = await switchSender({
+      const sender = await switchSender({
         ...history,
         before,
         startOffset: log.startOffset(topic.id, partition),
         committed: progress === null ? null : { ...progress, nextPartialSeq },
         restore: (into) => restoreInto(state, record, partition, into),
       })
-      if (result === null) return null
-      streams.push({ stream: partition, position: cut, firstJudge: REGION_JUDGES, result })
+      if (sender === null) return null
+      streams.push({ stream: partition, position: cut, firstJudge: REGION_JUDGES, result: sender.result })
+      sent.push({ stream: partialStream(after, partition), position: cut, sent: sender.sent })
       const spill = new SpillWriter(fileOf(partition))
       try {
         const group = spill.group.bind(spill)
@@ -338,7 +348,7 @@ async function spread(reading: Reading, ranges: readonly Range[]): Promise<reado
       if (owner === null) return null
       streams.push(owner)
     }
-    return streams
+    return { streams, sent }
   } finally {
     rmSync(dir, { recursive: true, force: true })
   }
@@ -436,7 +446,7 @@ function keptPast(record: PipelineRecord, state: StateWriter): readonly PastPlan
 function commit(
   txn: StateTransaction,
   state: StateWriter,
-  { after, topic, record, streams: outcomes }: Switched,
+  { after, topic, record, streams: outcomes, sent: sendings }: Switched,
   nowMs: number,
 ): void {
   const streams = Array.from({ length: resultStreams(after) }, (_, stream) => stream)
@@ -477,6 +487,12 @@ function commit(
     for (const { region, index, cells } of pages) txn.putPage(id, stream, region, index, cells)
     txn.putProgress(id, stream, { position, nextSeq, ledger })
     txn.putCheckpoint(id, stream, { position, nextSeq, meta })
+  }
+  for (const { stream, position, sent } of sendings) {
+    for (const { seq, kind, causeOffset, eventTimeMs, bytes } of sent.entries)
+      txn.putEntry(id, stream, seq, kind, causeOffset, eventTimeMs, bytes)
+    const logMs = sent.logMs === null ? {} : { logMs: sent.logMs }
+    txn.putProgress(id, stream, { position, nextSeq: sent.nextSeq, ledger: emptyLedger(), ...logMs })
   }
 }
 

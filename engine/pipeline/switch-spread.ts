@@ -40,10 +40,23 @@ export interface SenderSwitch extends PartitionHistory {
   readonly restore: (into: Restorable) => boolean
 }
 
+/** What a partition has sent to owners by the committed offset. */
+export interface Sent {
+  readonly nextSeq: number
+  /** Log time of the newest record; null: there is none. */
+  readonly logMs: number | null
+  /** Entries that were not known to be committed. */
+  readonly entries: readonly Entry[]
+}
+
 /** A partition's part: a checkpoint at the committed offset, and nothing to tell. Null: it was given up. */
-export async function switchSender(options: SenderSwitch): Promise<SwitchedStream | null> {
+export async function switchSender(
+  options: SenderSwitch,
+): Promise<{ readonly result: SwitchedStream; readonly sent: Sent } | null> {
   const { before: plan, registry, partition, feedback, committed, startOffset } = options
-  const sinks = { sink: NO_SINK, partialSink: NO_SINK }
+  const again = new Recorder()
+  again.isKept = true
+  const sinks = { sink: NO_SINK, partialSink: again }
   const chain = new Chain({
     plan,
     registry,
@@ -58,9 +71,10 @@ export async function switchSender(options: SenderSwitch): Promise<SwitchedStrea
   if (at === null) return null
   if (committed !== null) {
     assertSame(chain.ledger, committed.ledger, plan.name, partition)
-    assert(chain.nextPartialSeq === committed.nextPartialSeq, 'what was sent is sent again', plan.name)
+    // A partition's progress may be committed before that of what it has sent (workers/shard.ts).
+    assert(chain.nextPartialSeq >= committed.nextPartialSeq, 'what was sent is sent again', plan.name)
   }
-  return switchStream({
+  const result = switchStream({
     after: { ...plan, detectors: [] },
     stream: partition,
     kept: NONE,
@@ -73,6 +87,10 @@ export async function switchSender(options: SenderSwitch): Promise<SwitchedStrea
     alerts: [],
     groupsMax: 0,
   })
+  const known = committed?.nextPartialSeq ?? 0
+  const { logMs, nextPartialSeq: nextSeq } = chain
+  const entries = again.entries.filter(({ seq }) => seq >= known)
+  return { result, sent: { nextSeq, logMs: logMs === -Infinity ? null : logMs, entries } }
 }
 
 /** Sends what a partition would have sent to owners under the new plan, over [from, cut). False: it was given up. */

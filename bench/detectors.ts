@@ -4,7 +4,7 @@
  */
 
 import type { Fault } from '../engine/contract/errors.ts'
-import type { Detector, DetectorPlugin } from '../engine/contract/plugins.ts'
+import type { Detector, DetectorPlugin, PeersDetector, VectorDetector } from '../engine/contract/plugins.ts'
 import { DetectionStage } from '../engine/pipeline/detection.ts'
 import { Cells } from '../engine/state/cells.ts'
 import { assert } from '../engine/util/assert.ts'
@@ -21,6 +21,8 @@ import { hourOfWeekPlugin } from '../operators/detectors/hour-of-week.ts'
 import { knnCadPlugin } from '../operators/detectors/knn-cad.ts'
 import { madPlugin } from '../operators/detectors/mad.ts'
 import { pageHinkleyPlugin } from '../operators/detectors/page-hinkley.ts'
+import { pcaPlugin } from '../operators/detectors/pca.ts'
+import { peersPlugin } from '../operators/detectors/peers.ts'
 import { randomCutForestPlugin } from '../operators/detectors/random-cut-forest.ts'
 import { rangeBreachPlugin } from '../operators/detectors/range-breach.ts'
 import { rateOfChangePlugin } from '../operators/detectors/rate-of-change.ts'
@@ -37,6 +39,8 @@ const SEED = 1
 const LIGHT = { rows: 1_000, checkedLoops: 3 }
 const HEAVY = { rows: 100, checkedLoops: 10 }
 const VALUES = 64_000
+const COLUMNS = 8
+const PEERS = 100
 /** No group stops; a single far value is no new spread, and no change. */
 const FINDS_NONE: readonly string[] = ['silence', 'relative-entropy', 'change-point']
 
@@ -62,6 +66,8 @@ export const bench: BenchModule = {
     'discordNsPerJudge',
     'halfSpaceTreesNsPerJudge',
     'randomCutForestNsPerJudge',
+    'pcaNsPerJudge',
+    'peersNsPerJudge',
   ],
   async run({ smoke }): Promise<readonly Figure[]> {
     return [
@@ -90,6 +96,8 @@ export const bench: BenchModule = {
       await judged('discordNsPerJudge', discordPlugin, {}, smoke, HEAVY),
       await judged('halfSpaceTreesNsPerJudge', halfSpaceTreesPlugin, {}, smoke, HEAVY),
       await judged('randomCutForestNsPerJudge', randomCutForestPlugin, {}, smoke, HEAVY),
+      await together('pcaNsPerJudge', smoke),
+      await amongPeers('peersNsPerJudge', smoke),
     ]
   },
 }
@@ -124,6 +132,62 @@ async function judged<O>(
     }
   }
   return measured(figure, plugin.kind, detector.width, loop, tally, smoke, size)
+}
+
+/** pca() over COLUMNS columns that move together, for a row of them. */
+async function together(figure: string, smoke: boolean): Promise<Figure> {
+  const tally = { alerts: 0, scores: 0 }
+  const columns = Array.from({ length: COLUMNS }, (_, i) => `c${i}`)
+  const { stage, detector, cells } = stageOf(pcaPlugin, { warmUp: '2m' }, tally, HEAVY, columns)
+  const vector = detector as VectorDetector
+  const prng = new Prng(SEED)
+  const common = Float64Array.from({ length: VALUES }, () => 10 * prng.normal())
+  const own = Float64Array.from({ length: VALUES }, () => {
+    return prng.normal() + (prng.below(10_000) === 0 ? 50 : 0)
+  })
+  let timeMs = 0
+  let next = 0
+  const loop = (): void => {
+    for (let i = 0; i < WINDOWS_A_LOOP; i++) {
+      timeMs += 1_000
+      for (let row = 0; row < HEAVY.rows; row++) {
+        const load = common[next % VALUES]!
+        // Coprime with the step from row to row, so that far values come round to other groups.
+        for (let c = 0; c < COLUMNS; c++)
+          vector.values[c] = 100 + load + own[(next * COLUMNS + c) % (VALUES - 1)]!
+        next++
+        const statistic = vector.statistic(cells.data, stage.cellsAt(row), timeMs)
+        if (stage.judge(row, timeMs, statistic).score > 1) tally.scores++
+      }
+    }
+  }
+  return measured(figure, 'pca', detector.width, loop, tally, smoke, HEAVY, { columns: COLUMNS })
+}
+
+/** peers() over sets of PEERS groups: a value's share of sorting its set is counted in. */
+async function amongPeers(figure: string, smoke: boolean): Promise<Figure> {
+  const tally = { alerts: 0, scores: 0 }
+  const { stage, detector } = stageOf(peersPlugin, {}, tally, LIGHT)
+  const peers = detector as PeersDetector
+  const prng = new Prng(SEED)
+  const values = Float64Array.from({ length: VALUES }, () => {
+    return 100 + prng.normal() + (prng.below(10_000) === 0 ? 50 : 0)
+  })
+  let timeMs = 0
+  let first = 0
+  const loop = (): void => {
+    for (let i = 0; i < WINDOWS_A_LOOP; i++) {
+      timeMs += 1_000
+      for (let from = 0; from < LIGHT.rows; from += PEERS) {
+        peers.peers = values.slice(first, first + PEERS).sort()
+        for (let row = from; row < from + PEERS; row++) {
+          if (stage.judge(row, timeMs, values[first + row - from]!).score > 1) tally.scores++
+        }
+        first = (first + PEERS) % VALUES
+      }
+    }
+  }
+  return measured(figure, 'peers', detector.width, loop, tally, smoke, LIGHT, { peers: PEERS })
 }
 
 async function watched<O>(
@@ -161,22 +225,24 @@ function stageOf<O>(
   written: unknown,
   tally: Tally,
   { rows }: Size,
-): { stage: DetectionStage; detector: Detector } {
+  columns?: readonly string[],
+): { stage: DetectionStage; detector: Detector; cells: Cells } {
   const faults: Fault[] = []
   const options = plugin.options.parse(written, plugin.kind, faults)
   assert(options !== undefined, 'the options of a bench are allowed', JSON.stringify(faults))
-  const detector = plugin.create(options)
-  const column = plugin.subject === 'value' ? 'value' : null
+  const detector = plugin.create(options, columns)
+  const cells = new Cells(plugin.kind)
+  const column = plugin.subject === 'silence' ? null : (columns?.join('+') ?? 'value')
   const stage = new DetectionStage({
     plan: { name: plugin.kind, kind: plugin.kind, column, options, holdMs: 0 },
     detector,
-    cells: new Cells(plugin.kind),
+    cells,
     emit: () => {
       tally.alerts++
     },
   })
   stage.ensureRows(rows)
-  return { stage, detector }
+  return { stage, detector, cells }
 }
 
 async function measured(
@@ -187,6 +253,7 @@ async function measured(
   tally: Tally,
   smoke: boolean,
   { rows, checkedLoops }: Size,
+  more: Readonly<Record<string, number>> = {},
 ): Promise<Figure> {
   // What the first rounds find is the checksum: how often the timed loop runs depends on the machine.
   for (let i = 0; i < checkedLoops; i++) loop()
@@ -199,7 +266,7 @@ async function measured(
     figure,
     value: Number(((seconds * 1e9) / (WINDOWS_A_LOOP * rows)).toFixed(1)),
     unit: 'ns',
-    params: { detector, groups: rows, cellsAGroup: cells, seed: SEED },
+    params: { detector, groups: rows, cellsAGroup: cells, seed: SEED, ...more },
     checksum,
   }
 }

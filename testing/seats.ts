@@ -18,7 +18,8 @@ export interface Seat {
   readonly ledger: Ledger
 }
 
-class Stream {
+/** A stream as it is stored. */
+export class Stream {
   readonly entries: Entry[] = []
   readonly groups: Uint8Array[] = []
   readonly sink: EntrySink = {

@@ -16,7 +16,7 @@ import type { CheckpointSeat } from './checkpoints.ts'
 import { registry } from './plugins.ts'
 
 /** One read of a partition's stream. */
-const READ_LIMITS = { countMax: 256, bytesMax: 1024 * 1024 }
+export const READ_LIMITS = { countMax: 256, bytesMax: 1024 * 1024 }
 /** Reads of one stream in a turn, so that chains get theirs. */
 const READS_A_TURN = 8
 

@@ -23,7 +23,7 @@ import { REGION_OWNER_JUDGES } from '../engine/pipeline/merger.ts'
 import { planDifference, planHash } from '../engine/pipeline/plan-difference.ts'
 import type { ReplayPoint } from '../engine/pipeline/replay-range.ts'
 import { type PartitionHistory, switchPartition } from '../engine/pipeline/switch-partition.ts'
-import { keptDetectors, switchFaults } from '../engine/pipeline/switch-plan.ts'
+import { keptDetectors, needsHistory, switchFaults } from '../engine/pipeline/switch-plan.ts'
 import { type Sent, sendHistory, switchOwner, switchSender } from '../engine/pipeline/switch-spread.ts'
 import type { Restorable, SwitchedStream } from '../engine/pipeline/switch-stream.ts'
 import { FeedbackRows } from '../engine/store/feedback/feedback-rows.ts'
@@ -43,7 +43,7 @@ import { openStore, type Store } from '../engine/store/store.ts'
 import { topicMismatch } from '../engine/store/topic-mismatch.ts'
 import { assert } from '../engine/util/assert.ts'
 import type { Clock } from '../engine/util/clock.ts'
-import { heardOf, sentTo } from './merge-seats.ts'
+import { heardOf, READ_LIMITS, sentTo } from './merge-seats.ts'
 import { SpillReader, SpillWriter } from './partial-spill.ts'
 import { loadPlugins, registry } from './plugins.ts'
 import { checkRetained } from './retained.ts'
@@ -53,8 +53,6 @@ export const PAST_PLANS_MAX = 256
 /** Groups that still warm up, told by name, of one detector in one partition. */
 const GROUPS_TOLD_MAX = 100
 const HEARTBEAT_MS = 1_000
-/** One read of what a partition has sent to owners. */
-const READ_LIMITS = { countMax: 256, bytesMax: 1024 * 1024 }
 
 export interface SwitchOptions {
   readonly dir: string
@@ -313,7 +311,7 @@ async function spread(reading: Reading, ranges: readonly Range[]): Promise<Outco
   const { one, log, state } = reading
   const { before, after, record, topic } = one
   assert(before !== null && record !== null, 'a new pipeline with spread groups was refused', after.name)
-  const isWarmed = after.detectors.some(({ name }) => !keptDetectors(before, after).has(name))
+  const isWarmed = needsHistory(before, after)
   const streams: StreamOutcome[] = []
   const sent: SentOutcome[] = []
   const dir = mkdtempSync(join(tmpdir(), 'millrace-switch-'))

@@ -17,7 +17,7 @@ import type { LogReader } from '../store/log-contract.ts'
 import { assert } from '../util/assert.ts'
 import { Chain, REGION_JUDGES } from './chain.ts'
 import { type ReplayPipeline, replayPartition } from './replay.ts'
-import { keptDetectors } from './switch-plan.ts'
+import { keptDetectors, needsHistory } from './switch-plan.ts'
 import {
   assertSame,
   type Committed,
@@ -70,9 +70,11 @@ export async function switchPartition(options: PartitionSwitch): Promise<Switche
   const kept = before === null ? new Set<string>() : keptDetectors(before, after)
   const heard = new Recorder()
   let warmed: Chain | null = null
-  if (before === null || after.detectors.some(({ name }) => !kept.has(name))) {
+  if (before === null || needsHistory(before, after)) {
     const seat = { plan: after, sink: NO_SINK }
-    warmed = await chainOver(options, options.from, seat, (from) => chainOf(options, heard, from))
+    warmed = await chainOver(options, options.from, seat, (from) =>
+      chainOf(options, after, from, { sink: heard }),
+    )
     if (warmed === null) return null
   }
   const told = before === null ? heard : new Recorder()
@@ -104,7 +106,7 @@ async function windowsOf(
   sink: EntrySink,
 ): Promise<Chain | null> {
   const { after, committed } = options
-  const chain = chainOf(options, sink, options.startOffset)
+  const chain = chainOf(options, after, options.startOffset, { sink })
   options.restore({
     restore(meta, pages) {
       chain.restore(meta, pagesUnder({ before, after }, kept, REGION_JUDGES, pages))
@@ -116,18 +118,19 @@ async function windowsOf(
   return done
 }
 
-function chainOf(options: PartitionSwitch, sink: EntrySink, startOffset: number): Chain {
-  const { after: plan, registry, partition, feedback } = options
-  return new Chain({ plan, registry, partition, keyOf: keyOf(options), sink, startOffset, feedback })
-}
-
-/** The canonical key of a series, asked once. */
-export function keyOf({ log, topicId }: PartitionHistory): (seriesId: number) => Uint8Array {
-  return (seriesId) => {
+/** A fresh chain of a plan over this history. */
+export function chainOf(
+  { log, topicId, registry, partition, feedback }: PartitionHistory,
+  plan: PipelinePlan,
+  startOffset: number,
+  sinks: Pick<ReplayPipeline, 'sink' | 'partialSink'>,
+): Chain {
+  const keyOf = (seriesId: number): Uint8Array => {
     const key = log.seriesKey(topicId, seriesId)
     assert(key !== null, 'a series is stored before its samples', topicId, seriesId)
     return key
   }
+  return new Chain({ plan, registry, partition, keyOf, startOffset, feedback, ...sinks })
 }
 
 /** A chain that has taken [from, cut), in pieces. Null: it was given up. */

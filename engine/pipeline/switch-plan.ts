@@ -79,6 +79,11 @@ export function keptDetectors(before: PipelinePlan, after: PipelinePlan): Readon
   return new Set([...is.keys()].filter(isKept))
 }
 
+/** Some detector begins anew. */
+export function needsHistory(before: PipelinePlan, after: PipelinePlan): boolean {
+  return keptDetectors(before, after).size < after.detectors.length
+}
+
 function byName({ detectors }: PipelinePlan): ReadonlyMap<string, DetectorPlan> {
   return new Map(detectors.map((detector) => [detector.name, detector]))
 }

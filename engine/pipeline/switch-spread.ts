@@ -16,12 +16,11 @@ import type { Registry } from '../contract/plugins.ts'
 import { ownerStream } from '../contract/streams.ts'
 import type { Entry, Progress } from '../store/state-contract.ts'
 import { assert } from '../util/assert.ts'
-import { Chain } from './chain.ts'
 import { logMsOf } from './inlet.ts'
 import { Merger, type MergeSource, REGION_OWNER_JUDGES } from './merger.ts'
 import { mergeSent, type SentPartials } from './replay-owners.ts'
-import { chainOver, keyOf, NO_SINK, type PartitionHistory } from './switch-partition.ts'
-import { keptDetectors } from './switch-plan.ts'
+import { chainOf, chainOver, NO_SINK, type PartitionHistory } from './switch-partition.ts'
+import { keptDetectors, needsHistory } from './switch-plan.ts'
 import {
   assertSame,
   type Committed,
@@ -53,19 +52,11 @@ export interface Sent {
 export async function switchSender(
   options: SenderSwitch,
 ): Promise<{ readonly result: SwitchedStream; readonly sent: Sent } | null> {
-  const { before: plan, registry, partition, feedback, committed, startOffset } = options
+  const { before: plan, partition, committed, startOffset } = options
   const again = new Recorder()
   again.isKept = true
   const sinks = { sink: NO_SINK, partialSink: again }
-  const chain = new Chain({
-    plan,
-    registry,
-    partition,
-    keyOf: keyOf(options),
-    startOffset,
-    feedback,
-    ...sinks,
-  })
+  const chain = chainOf(options, plan, startOffset, sinks)
   options.restore(chain)
   const at = await chainOver(options, chain.position, { plan, ...sinks }, () => chain)
   if (at === null) return null
@@ -101,19 +92,10 @@ export async function sendHistory(
   groups: EntrySink['group'],
   partialSink: EntrySink,
 ): Promise<boolean> {
-  const { registry, partition, feedback } = history
   const sinks = { sink: { group: groups, entry() {} }, partialSink }
-  const sent = await chainOver(history, from, { plan: after, ...sinks }, (startOffset) => {
-    return new Chain({
-      plan: after,
-      registry,
-      partition,
-      keyOf: keyOf(history),
-      startOffset,
-      feedback,
-      ...sinks,
-    })
-  })
+  const sent = await chainOver(history, from, { plan: after, ...sinks }, (startOffset) =>
+    chainOf(history, after, startOffset, sinks),
+  )
   return sent !== null
 }
 
@@ -150,7 +132,7 @@ export async function switchOwner(options: OwnerSwitch): Promise<SwitchedStream 
   if (at === null) return null
   const heard = new Recorder()
   let warmed: Merger | null = null
-  if (after.detectors.some(({ name }) => !kept.has(name))) {
+  if (needsHistory(before, after)) {
     warmed = ownerOf(options, heard, history)
     const upTo: SentPartials = {
       groupKey: (partition, groupId) => history.groupKey(partition, groupId),

@@ -328,5 +328,9 @@ describe('auto', () => {
     expect(planDifference(before, after)).toMatchObject([
       { path: 'detectors.x-auto.options.sensitivity', before: 1, after: 2, affectsState: true },
     ])
+    // Nor do other cells: a store says with which version of them it was written.
+    expect(before.detectors[0]!.cellsVersion).toBe(autoPlugin.cellsVersion)
+    const { cellsVersion: _, ...first } = before.detectors[0]!
+    expect(planHash({ ...before, detectors: [first] })).not.toBe(planHash(before))
   })
 })

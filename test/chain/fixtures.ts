@@ -1,7 +1,10 @@
 /** Plans and plug-ins for the chain's tests: the real windows and aggregates, and two small detectors with memory. */
 import { noOptions } from '../../engine/config/options.ts'
+import type { Alert } from '../../engine/contract/alert.ts'
+import { ENTRY_ALERT } from '../../engine/contract/entries.ts'
 import type { PipelinePlan } from '../../engine/contract/plan.ts'
 import type { Detector, DetectorPlugin, Registry, SilenceDetector } from '../../engine/contract/plugins.ts'
+import type { Entry } from '../../engine/store/state-contract.ts'
 import { registry as shipped } from '../../operators/registry.ts'
 
 /** Anomalous beyond three times the largest magnitude learned so far. */
@@ -94,4 +97,11 @@ export function planOf(wishes: PlanWishes): PipelinePlan {
 
 function gcd(a: number, b: number): number {
   return b === 0 ? a : gcd(b, a % b)
+}
+
+/** Transitions among entries. */
+export function alertsOf(entries: readonly Entry[]): Alert[] {
+  return entries
+    .filter(({ kind }) => kind === ENTRY_ALERT)
+    .map(({ bytes }) => JSON.parse(Buffer.from(bytes).toString()) as Alert)
 }

@@ -6,7 +6,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { BatchView } from '../../engine/batch/batch-view.ts'
 import type { Alert } from '../../engine/contract/alert.ts'
-import { ENTRY_ALERT, ENTRY_RESULTS, type EntrySink } from '../../engine/contract/entries.ts'
+import { ENTRY_RESULTS } from '../../engine/contract/entries.ts'
 import type { DetectorPlan, PipelinePlan } from '../../engine/contract/plan.ts'
 import type { ResultBody } from '../../engine/contract/plugins.ts'
 import { ownerStream } from '../../engine/contract/streams.ts'
@@ -20,9 +20,10 @@ import type { SwitchedStream } from '../../engine/pipeline/switch-stream.ts'
 import { decodeSeriesKey, encodeSeriesKey, seriesText } from '../../engine/series/series-key.ts'
 import type { Entry } from '../../engine/store/state-contract.ts'
 import { Prng } from '../../engine/util/prng.ts'
+import { Stream } from '../../testing/seats.ts'
 import type { MemoryLog } from './exchange-run.ts'
 import { exchangePlan, logOf, type Traffic, trafficArbitrary } from './exchange-traffic.ts'
-import { registry } from './fixtures.ts'
+import { alertsOf, registry } from './fixtures.ts'
 
 const RUNS = 400
 
@@ -31,25 +32,11 @@ interface Saved {
   readonly pages: Map<string, StatePage>
 }
 
-/** A stream as it is stored. */
-class Stored {
-  readonly entries: Entry[] = []
-  readonly groups: Uint8Array[] = []
-  readonly sink: EntrySink = {
-    group: (groupId, key) => {
-      this.groups[groupId] = key.slice()
-    },
-    entry: (kind, seq, causeOffset, eventTimeMs, bytes, length) => {
-      this.entries.push({ kind, seq, causeOffset, eventTimeMs, bytes: bytes.slice(0, length) })
-    },
-  }
-}
-
 /** Chains and owners of one plan, one after the other. */
 class Node {
-  readonly visible: readonly Stored[]
-  readonly partials: readonly Stored[]
-  readonly owned: readonly Stored[]
+  readonly visible: readonly Stream[]
+  readonly partials: readonly Stream[]
+  readonly owned: readonly Stream[]
   readonly chains: readonly Chain[]
   readonly mergers: readonly Merger[]
   readonly next: number[]
@@ -63,7 +50,7 @@ class Node {
     first: readonly number[] = log.partitions.map(() => 0),
   ) {
     this.#log = log
-    const stored = (count: number): readonly Stored[] => Array.from({ length: count }, () => new Stored())
+    const stored = (count: number): readonly Stream[] => Array.from({ length: count }, () => new Stream())
     this.visible = from?.visible ?? stored(log.partitions.length)
     this.partials = from?.partials ?? stored(log.partitions.length)
     this.owned = from?.owned ?? stored(plan.exchange!.buckets)
@@ -168,12 +155,6 @@ function scanOf(log: MemoryLog): PartitionHistory['log'] {
   }
 }
 
-function alertsOf(entries: readonly Entry[]): Alert[] {
-  return entries
-    .filter(({ kind }) => kind === ENTRY_ALERT)
-    .map(({ bytes }) => JSON.parse(Buffer.from(bytes).toString()) as Alert)
-}
-
 function decoded(plan: PipelinePlan, entries: readonly Entry[], groups: readonly Uint8Array[]): ResultBody[] {
   const decoder = new EntryDecoder(plan, {
     group: (_, groupId) => decodeSeriesKey(groups[groupId]!),
@@ -260,7 +241,7 @@ async function play({ plan: before, records }: Traffic, seed: number, share: num
     return share === 0 ? 0 : index < 0 ? to : Math.min(index, to)
   })
   const goesOn = new Node(after, log, old)
-  const sent = log.partitions.map(() => new Stored())
+  const sent = log.partitions.map(() => new Stream())
   for (const [partition, chain] of old.chains.entries()) {
     const history: PartitionHistory = {
       log: scanOf(log),

@@ -22,6 +22,7 @@ import type { Entry } from '../../engine/store/state-contract.ts'
 import { Prng } from '../../engine/util/prng.ts'
 import { registry } from '../../operators/registry.ts'
 import { Drive, type DrivenSample } from '../../operators/testing/drive.ts'
+import { alertsOf } from './fixtures.ts'
 
 const SEED = Number(process.env.MILLRACE_SEED ?? 20_261_127)
 const RUNS = 40
@@ -262,12 +263,6 @@ function fakeLog(records: readonly Uint8Array[], series: readonly Uint8Array[]) 
       return next
     },
   }
-}
-
-function alertsOf(entries: readonly Entry[]): Alert[] {
-  return entries
-    .filter(({ kind }) => kind === ENTRY_ALERT)
-    .map(({ bytes }) => JSON.parse(Buffer.from(bytes).toString()) as Alert)
 }
 
 function openOf(alerts: readonly Alert[]): Map<string, Alert> {

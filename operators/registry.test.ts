@@ -59,9 +59,9 @@ describe('the registry', () => {
       return `${plugin.kind} ${plugin.cellsVersion ?? 1}: ${width}`
     })
     expect(cells.sort()).toEqual([
-      'auto 2: 1754',
+      'auto 3: 1810',
       'change-point 1: 329',
-      'context-memory 1: 1168',
+      'context-memory 2: 1171',
       'cusum 1: 8',
       'discord 2: 1077',
       'ewma 1: 10',

@@ -19,8 +19,13 @@ export interface AutoFacts {
   readonly high: number
   /** Decades that an alarm takes now, all corrections made. */
   readonly alarm: number
-  /** What each view takes as its own alarm, in units of the value; NaN: it has nothing to compare with yet. */
-  readonly views: readonly { readonly name: string; readonly says: string; readonly size: number }[]
+  /** What each view takes as its own alarm, in units of the value or another; NaN: it has nothing to compare with. */
+  readonly views: readonly {
+    readonly name: string
+    readonly says: string
+    readonly size: number
+    readonly unit: string
+  }[]
   /** Values until an alert that is open may end. */
   readonly rest: number
 }
@@ -57,8 +62,8 @@ export function autoExplanation(of: AutoFacts): Explanation {
     `a surprise of one in ${numberText(10 ** of.alarm)}`,
     'what an alarm takes, for values as close in time as these',
   )
-  for (const { name, says, size } of of.views) {
-    const value = Number.isNaN(size) ? 'not in use yet' : `from ${numberText(size)} on`
+  for (const { name, says, size, unit } of of.views) {
+    const value = Number.isNaN(size) ? 'not in use' : `from ${numberText(size)}${unit} on`
     tell(
       `view ${name}`,
       value,

@@ -31,11 +31,13 @@ import { autoExplanation } from './auto-facts.ts'
 import { abstain, bandText, bounded, DIRECTIONS, type Direction, numberText, SCORE_MAX } from './verdicts.ts'
 import { Activity } from './views/activity.ts'
 import { CODES, CONTEXT_WIDTH, LEARNING, learnContext, measureContext } from './views/context.ts'
+import { INTERVAL_WIDTH, isAfterGap, latestMs, learnInterval, usualIntervalMs } from './views/interval.ts'
 import { LEVEL_MEAN, Level } from './views/level.ts'
 import { hoursKnown, Season } from './views/season.ts'
 import { Shift } from './views/shift.ts'
+import { Stuck } from './views/stuck.ts'
 import { type Habits, learnTail, statAt, surpriseOf, tailWidth } from './views/tail.ts'
-import { absolute, gain, type Measured, type View } from './views/view.ts'
+import { absolute, type Measured, type View } from './views/view.ts'
 
 const options = optionSpec({
   sensitivity: {
@@ -97,22 +99,18 @@ const DOUBT_POWER = 3
 const USUAL_INTERVAL_MS = 300_000
 const LONGEST_INTERVAL_MS = 1_800_000
 const CHANCES_WEIGHT = 1.5
-const INTERVAL_VALUES = 50
 /** Outside the range seen: what a breach says, and what each share of the range by which it is outside adds. */
 const BREACH = 1
 const BREACH_SHARE = 25
-/** After so many usual intervals without a value, the last ones say nothing of the next. */
-const GAP_INTERVALS = 3
 /**
  * Within so many scales of what its hour of the week foretells, and no further from that than this share of its distance from
- * the level, a value is foreseen: the jump on Monday morning is no news. Unless the value before was further than FORESEEN_BEFORE
- * scales from its own hour: then something has come back.
+ * the level, a value is foreseen: the jump on Monday morning is no news. Unless the value before was further than that from its
+ * own hour: then something has come back.
  */
 const FORESEEN = 5
 const FORESEEN_NEARER = 0.25
-const FORESEEN_BEFORE = 3
 /** A breach smaller than so many usual steps is a record of noise; after another one lately, of a trend. */
-const BREACH_STEPS = 1
+const BREACH_STEPS = 1.5
 const BREACH_STEPS_AGAIN = 4
 const BREACH_LATELY = 2_000
 /** What lies within so many values of a breach is the same breach. */
@@ -120,7 +118,15 @@ const BREACH_SAME = 20
 /** An alert rests for at most this share of the values seen. */
 const REST_SHARE = 0.15
 /** What was before lessens a surprise (views/tail.ts); of the memory's codes, the record alone. */
-const HABITS: Habits = { peaks: 32, episode: 10, near: 0.65, margin: 8, values: 3_000, power: 0.8 }
+const HABITS: Habits = {
+  peaks: 32,
+  episode: 10,
+  near: 0.65,
+  margin: 8,
+  values: 3_000,
+  power: 0.9,
+  recordHalved: 8_000,
+}
 const CODE_HABITS: Habits = { ...HABITS, peaks: 1 }
 
 /** The season counts where its scale is at most this share of the level's; else the series has no season to speak of. */
@@ -129,25 +135,28 @@ const LEVEL = 0
 const STEP = 1
 const SEASON = 3
 const ACTIVITY = 4
+const STUCK = 5
 /** Scales (mean absolute deviations) below which a view is silent, whatever the tail says: six are 4.8 standard
- * deviations of normal noise. A mean that moves does so by less than values do; steps of the usual size are no activity. */
-const STAT_MIN: readonly number[] = [6, 6, 3, 6, 1]
+ * deviations of normal noise. A mean that moves does so by less than values do; steps of the usual size are no activity; what
+ * is stuck is so for twelve values at least. */
+const STAT_MIN: readonly number[] = [6, 6, 3, 6, 1, 12]
+const season = new Season()
 const step = new Level('step', 'far from what was just there', 5)
 const VIEWS: readonly View[] = [
   new Level('level', 'far from its level', 200),
   step,
   new Shift(),
-  new Season(),
+  season,
   new Activity(),
+  new Stuck(),
 ]
 /** Bits of `views` in a verdict, after those of VIEWS. */
 const RANGE_BIT = 1 << VIEWS.length
 const CONTEXT_BIT = RANGE_BIT << 1
 
 const COUNT = 0
-const LAST_MS = 1
-const INTERVAL = 2
-const LOW = 3
+const INTERVAL = 1
+const LOW = INTERVAL + INTERVAL_WIDTH
 const HIGH = 4
 const HELD_VIEWS = 5
 /** Count of values at which the rest is over. */
@@ -172,7 +181,7 @@ export const autoPlugin: DetectorPlugin<Options> = {
   summary: 'whatever is unusual for the series, with nothing to set',
   source: `views with learned tails and a memory of combinations (views/*.ts); O(1) a value, ${WIDTH} cells a group`,
   subject: 'value',
-  cellsVersion: 2,
+  cellsVersion: 3,
   options,
   create: (parsed) => new Auto(parsed),
 }
@@ -196,6 +205,7 @@ class Auto implements Detector {
   readonly #sizes = new Float64Array(VIEWS.length)
   #viewSurprise = 0
   #fired = 0
+  #isNearHour = false
   #expected = 0
   #half = 0
 
@@ -217,12 +227,13 @@ class Auto implements Detector {
     }
     const x = bounded(value)
     const wallMs = this.#wallMs(timeMs)
-    measureContext(cells, at + CONTEXT, x, wallMs, this.#shares)
-    const surprise = this.#surprise(cells, at, x, wallMs, this.#isGap(cells, at, timeMs))
+    const isGap = isAfterGap(cells, at + INTERVAL, timeMs)
+    measureContext(cells, at + CONTEXT, x, wallMs, isGap, this.#shares)
+    const surprise = this.#surprise(cells, at, x, wallMs, isGap)
     const deviation = x - this.#expected
     const watched = deviation >= 0 ? this.#direction !== 'down' : this.#direction !== 'up'
     // The reason tells the odds as they are; how many are enough depends on how often values come.
-    const enough = this.#alarm * enoughOf(cells[at + INTERVAL]!)
+    const enough = this.#alarm * enoughOf(usualIntervalMs(cells, at + INTERVAL))
     const score = watched ? surprise / enough : 0
     verdict.score = Math.min(score, SCORE_MAX)
     verdict.expected = this.#expected
@@ -239,8 +250,8 @@ class Auto implements Detector {
     const x = bounded(value)
     const count = cells[at + COUNT]!
     const wallMs = this.#wallMs(timeMs)
-    learnContext(cells, at + CONTEXT, x, wallMs, this.#shares)
-    const isGap = this.#isGap(cells, at, timeMs)
+    const isGap = isAfterGap(cells, at + INTERVAL, timeMs)
+    learnContext(cells, at + CONTEXT, x, wallMs, isGap, this.#shares)
     this.#surprise(cells, at, x, wallMs, isGap)
     if (count >= LEARNING) {
       cells[at + HELD_VIEWS] = this.#viewSurprise
@@ -265,15 +276,8 @@ class Auto implements Detector {
     if (count >= LEARNING && (x < cells[at + LOW]! || x > cells[at + HIGH]!)) cells[at + BREACHED_AT] = count
     if (count === 0 || x < cells[at + LOW]!) cells[at + LOW] = x
     if (count === 0 || x > cells[at + HIGH]!) cells[at + HIGH] = x
-    cells[at + NEAR_HOUR] = this.#stats[SEASON]! <= FORESEEN_BEFORE ? 1 : 0
-    const elapsedMs = timeMs - cells[at + LAST_MS]!
-    if (count > 0 && elapsedMs > 0) {
-      const usualMs = cells[at + INTERVAL]!
-      // A gap is no interval: values after an outage are as close together as before it.
-      const clippedMs = usualMs > 0 ? Math.min(elapsedMs, GAP_INTERVALS * usualMs) : elapsedMs
-      cells[at + INTERVAL] = usualMs + (clippedMs - usualMs) * gain(count, INTERVAL_VALUES)
-    }
-    if (count === 0 || elapsedMs > 0) cells[at + LAST_MS] = timeMs
+    cells[at + NEAR_HOUR] = this.#isNearHour ? 1 : 0
+    learnInterval(cells, at + INTERVAL, count, timeMs)
     cells[at + COUNT] = count + 1
   }
 
@@ -292,9 +296,9 @@ class Auto implements Detector {
 
   explain(cells: Float64Array, at: number): Explanation {
     const count = cells[at + COUNT]!
-    const lastMs = this.#wallMs(cells[at + LAST_MS]!)
-    const chances = chancesOf(cells[at + INTERVAL]!)
-    const enough = this.#alarm * enoughOf(cells[at + INTERVAL]!)
+    const lastMs = this.#wallMs(latestMs(cells, at + INTERVAL))
+    const chances = chancesOf(usualIntervalMs(cells, at + INTERVAL))
+    const enough = this.#alarm * enoughOf(usualIntervalMs(cells, at + INTERVAL))
     const alarm = Math.min((enough + chances) / believedOf(count), ODDS_MAX)
     // Of the value that was expected: scales do not depend on the value, but for what an average of it would be.
     const measured: Measured = { stat: NaN, size: 0, expected: NaN, scale: 0 }
@@ -309,7 +313,7 @@ class Auto implements Detector {
       count,
       learning: DOUBT_VALUES + 1,
       doubt: Math.ceil(DOUBT_VALUES * 2 ** (1 / DOUBT_POWER)),
-      intervalMs: cells[at + INTERVAL]!,
+      intervalMs: usualIntervalMs(cells, at + INTERVAL),
       level: { mean: level.expected, scale: level.scale },
       season: {
         hoursKnown: hoursKnown(cells, at + VIEW_AT[SEASON]!),
@@ -322,7 +326,9 @@ class Auto implements Detector {
       views: VIEWS.map((view, i) => {
         const { stat, scale } = measure(i)
         const takes = Math.max(statAt(cells, at + VIEW_AT[i]! + view.width, alarm), STAT_MIN[i]!)
-        return { name: view.name, says: view.says, size: stat >= 0 ? Math.max(takes * scale, floor) : NaN }
+        const size = i === STUCK ? Math.ceil(takes) : Math.max(takes * scale, floor)
+        const unit = i === STUCK ? ' values' : ''
+        return { name: view.name, says: view.says, size: stat >= 0 ? size : NaN, unit }
       }),
       rest: Math.max(0, cells[at + REST_UNTIL]! - count),
     })
@@ -359,7 +365,8 @@ class Auto implements Detector {
         if (!(stat >= 0) || measured.scale > SEASONAL * levelScale) continue
         this.#expect(measured, statAt(cells, tailAt, this.#alarm), floor)
       }
-      if (!(size > floor) || !(stat >= STAT_MIN[i]!)) continue
+      // How often a value came is no size in its units.
+      if ((i !== STUCK && !(size > floor)) || !(stat >= STAT_MIN[i]!)) continue
       if (isGap && (i === STEP || i === ACTIVITY)) continue
       if (isForeseen && (i === LEVEL || i === STEP)) continue
       const surprise = surpriseOf(cells, tailAt, HABITS, stat, size)
@@ -380,11 +387,13 @@ class Auto implements Detector {
     const heldViews = cells[at + HELD_VIEWS]! * HELD
     this.#viewSurprise = Math.max(largest, heldViews)
 
+    // A combination is new as well where a value comes at its hour for the second time.
+    const isNews = apart > floor && !isForeseen
     let sum = 0
     for (let i = 0; i < CODES.length; i++) {
       const share = this.#shares[i]!
       const tailAt = at + CODE_TAILS + i * tailWidth(CODE_HABITS)
-      let surprise = apart > floor ? surpriseOf(cells, tailAt, CODE_HABITS, share, share) : 0
+      let surprise = isNews ? surpriseOf(cells, tailAt, CODE_HABITS, share, share) : 0
       const held = cells[at + HELD_CODES + i]! * HELD
       if (held > surprise) surprise = held
       this.#surprises[i] = surprise
@@ -393,15 +402,9 @@ class Auto implements Detector {
     const context = (CONTEXT_WEIGHT * sum) / CODES.length
     if (context > 1) fired |= CONTEXT_BIT
     this.#fired = fired
-    const chances = chancesOf(cells[at + INTERVAL]!)
+    const chances = chancesOf(usualIntervalMs(cells, at + INTERVAL))
     const surprise = (this.#viewSurprise + context) * believedOf(count) - chances
     return Math.max(surprise, 0)
-  }
-
-  /** So long after the value before that it says nothing of this one. */
-  #isGap(cells: Float64Array, at: number, timeMs: number): boolean {
-    const usualMs = cells[at + INTERVAL]!
-    return usualMs > 0 && timeMs - cells[at + LAST_MS]! > GAP_INTERVALS * usualMs
   }
 
   /**
@@ -409,12 +412,13 @@ class Auto implements Detector {
    * that was not, it has come back.
    */
   #isForeseen(cells: Float64Array, at: number, x: number, wallMs: number): boolean {
-    if (cells[at + NEAR_HOUR] !== 1) return false
     const measured = this.#measured
+    season.foresee(cells, at + VIEW_AT[SEASON]!, x, wallMs, measured)
+    this.#isNearHour = measured.stat <= FORESEEN
+    if (!this.#isNearHour || cells[at + NEAR_HOUR] !== 1) return false
+    const fromHour = measured.size
     VIEWS[LEVEL]!.measure(cells, at + VIEW_AT[LEVEL]!, x, wallMs, measured)
-    const fromLevel = measured.size
-    VIEWS[SEASON]!.measure(cells, at + VIEW_AT[SEASON]!, x, wallMs, measured)
-    return measured.stat <= FORESEEN && measured.size <= FORESEEN_NEARER * fromLevel
+    return fromHour <= FORESEEN_NEARER * measured.size
   }
 
   #expect(measured: Measured, stat: number, floor: number): void {

@@ -5,7 +5,7 @@
  *
  * The memory and its codes are the view that auto() uses as well (views/context.ts); how surprising a share is, is learned
  * as there (views/tail.ts: peaks over threshold, Siffer et al., KDD 2017). Combinations of recent symbols as context: M.
- * Smirnov, CAD-OSE, of the Numenta Anomaly Benchmark's 2016 competition. O(1) a value, 1168 cells a group.
+ * Smirnov, CAD-OSE, of the Numenta Anomaly Benchmark's 2016 competition. O(1) a value, 1171 cells a group.
  */
 import { number, type OptionInputOf, type OptionsOf, optionSpec } from '../../engine/config/options.ts'
 import { DEFINITION, type ValueDetector } from '../../engine/contract/definition.ts'
@@ -27,6 +27,7 @@ import {
   learnContext,
   measureContext,
 } from './views/context.ts'
+import { INTERVAL_WIDTH, isAfterGap, learnInterval } from './views/interval.ts'
 import { CLOSE, learnTail, surpriseOf, tailWidth } from './views/tail.ts'
 
 const options = optionSpec({
@@ -70,7 +71,8 @@ const TAIL_FROM = LEARNING + 150
 const WARM_UP = TAIL_FROM + 100
 
 const COUNT = 0
-const TAIL = 1
+const INTERVAL = 1
+const TAIL = INTERVAL + INTERVAL_WIDTH
 const CONTEXT = TAIL + tailWidth(CLOSE)
 const WIDTH = CONTEXT + CONTEXT_WIDTH
 
@@ -79,6 +81,7 @@ export const contextMemoryPlugin: DetectorPlugin<Options> = {
   summary: 'combinations of values never met before (a bounded memory of contexts)',
   source: `contexts of symbols, tail by peaks over threshold (views/context.ts, views/tail.ts); O(1) a value, ${WIDTH} cells a group`,
   subject: 'value',
+  cellsVersion: 2,
   options,
   create: (parsed) => new ContextMemory(parsed),
 }
@@ -108,7 +111,8 @@ class ContextMemory implements Detector {
       return
     }
     const x = this.#taken(cells, at, value)
-    measureContext(cells, at + CONTEXT, x, timeMs, this.#shares)
+    const isGap = isAfterGap(cells, at + INTERVAL, timeMs)
+    measureContext(cells, at + CONTEXT, x, timeMs, isGap, this.#shares)
     const share = this.#share()
     const surprise = share > SHARE_MIN ? surpriseOf(cells, at + TAIL, CLOSE, share, share) : 0
     const expected = contextTrend(cells, at + CONTEXT)
@@ -125,7 +129,9 @@ class ContextMemory implements Detector {
   // hot: a call a (group, window).
   learn(cells: Float64Array, at: number, timeMs: number, value: number): void {
     const count = cells[at + COUNT]!
-    learnContext(cells, at + CONTEXT, this.#taken(cells, at, value), timeMs, this.#shares)
+    const isGap = isAfterGap(cells, at + INTERVAL, timeMs)
+    learnContext(cells, at + CONTEXT, this.#taken(cells, at, value), timeMs, isGap, this.#shares)
+    learnInterval(cells, at + INTERVAL, count, timeMs)
     if (count >= TAIL_FROM) {
       const share = this.#share()
       learnTail(cells, at + TAIL, CLOSE, share, share)

@@ -35,7 +35,7 @@ export interface Code {
   readonly linear: boolean
   /** Combined with the hour of the day. */
   readonly hourly: boolean
-  /** Combinations, each of the symbols so many values back. */
+  /** Combinations, each of the symbols so many values back, nearest first. One is of the symbol alone. */
   readonly combinations: readonly (readonly number[])[]
 }
 
@@ -72,8 +72,10 @@ const TREND_VALUES = 20
 
 const COUNT = 0
 const TREND = 1
+/** Count of values before the last gap, which combinations do not reach across. */
+const GAP_AT = 2
 /** The last values, for the average. */
-const VALUES = 2
+const VALUES = 3
 /** Of each signal: middle and scale, lowest and span. */
 const SCALES = VALUES + AVERAGE_VALUES
 const SCALE_CELLS = 4
@@ -109,17 +111,22 @@ const SYMBOL_MAX = 60
 /** Signals of the value at hand, by signal; scratch, never state. */
 const signals = new Float64Array(SIGNALS)
 
-/** The share of new combinations lately, with this value, of each code, once symbols exist. Changes no cell. */
+/**
+ * The share of new combinations lately, with this value, of each code, once symbols exist. Changes no cell. `isGap`: it comes
+ * so long after the value before that they are no combination.
+ */
 // hot: a call a value.
 export function measureContext(
   cells: Float64Array,
   at: number,
   x: number,
   timeMs: number,
+  isGap: boolean,
   shares: Float64Array,
 ): void {
   readSignals(cells, at, x)
-  for (let i = 0; i < CODES.length; i++) shares[i] = shareOf(cells, at, i, timeMs, false)
+  const reach = isGap ? 0 : cells[at + COUNT]! - cells[at + GAP_AT]!
+  for (let i = 0; i < CODES.length; i++) shares[i] = shareOf(cells, at, i, timeMs, reach, false)
 }
 
 /** Takes the value in; leaves the shares with it, once symbols exist. */
@@ -129,15 +136,18 @@ export function learnContext(
   at: number,
   x: number,
   timeMs: number,
+  isGap: boolean,
   shares: Float64Array,
 ): void {
   readSignals(cells, at, x)
   const count = cells[at + COUNT]!
+  if (isGap) cells[at + GAP_AT] = count
   if (count < LEARNING) {
     for (let i = 0; i < SIGNALS; i++) cells[at + TABLE + i * LEARNING + count] = signals[i]!
     if (count === LEARNING - 1) settle(cells, at)
   } else {
-    for (let i = 0; i < CODES.length; i++) shares[i] = shareOf(cells, at, i, timeMs, true)
+    const reach = count - cells[at + GAP_AT]!
+    for (let i = 0; i < CODES.length; i++) shares[i] = shareOf(cells, at, i, timeMs, reach, true)
     if (count % AGE_EVERY === 0) {
       const aged = at + TABLE + ((count / AGE_EVERY) & (TABLE_CELLS - 1))
       cells[aged] = (cells[aged]! >>> 1) & 0x55555555
@@ -163,7 +173,15 @@ function readSignals(cells: Float64Array, at: number, x: number): void {
   signals[DETRENDED] = count === 0 ? 0 : x - cells[at + TREND]!
 }
 
-function shareOf(cells: Float64Array, at: number, index: number, timeMs: number, learns: boolean): number {
+/** `reach`: values before this one that may be combined with it. */
+function shareOf(
+  cells: Float64Array,
+  at: number,
+  index: number,
+  timeMs: number,
+  reach: number,
+  learns: boolean,
+): number {
   const code = CODES[index]!
   const state = at + STATES + index * STATE_CELLS
   const symbol = symbolOf(cells, at, code)
@@ -171,8 +189,11 @@ function shareOf(cells: Float64Array, at: number, index: number, timeMs: number,
   const hour = code.hourly ? Math.floor(timeMs / HOUR_MS) % 24 : 31
   const { combinations } = code
   let fresh = 0
+  let combined = 0
   for (let c = 0; c < combinations.length; c++) {
     const lags = combinations[c]!
+    if (lags[lags.length - 1]! > reach) continue
+    combined++
     let hash = Math.imul(index * 16 + c + 1, 0x9e3779b1) ^ hour
     for (let l = 0; l < lags.length; l++) {
       const lag = lags[l]!
@@ -189,7 +210,7 @@ function shareOf(cells: Float64Array, at: number, index: number, timeMs: number,
     fresh += 1 / (1 + 2 * met)
     if (learns && met < 3) cells[cell] = (word & ~(3 << shift)) | ((met + 1) << shift)
   }
-  const share = cells[state]! + (fresh / combinations.length - cells[state]!) / NEW_VALUES
+  const share = cells[state]! + (fresh / combined - cells[state]!) / NEW_VALUES
   if (learns) {
     cells[state] = share
     cells[state + 1 + (count & KEPT_MASK)] = symbol

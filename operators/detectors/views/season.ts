@@ -1,11 +1,13 @@
 /**
  * Distance from the mean of this hour of the week (UTC), so that nights, weekends and weekly jobs are no news. Says nothing
- * of an hour that it has not seen before. 2 cells and 2 an hour of the week: 338.
+ * of an hour that it has not seen before; what it foresees of one is as the day before, which excuses and never accuses. 2
+ * cells and 2 an hour of the week: 338.
  */
 import { absolute, CLIP, floorAt, gain, type Measured, SETTLED, type View } from './view.ts'
 
 const HOUR_MS = 3_600_000
 export const HOURS = 168
+const HOURS_A_DAY = 24
 const COUNT = 0
 const SCALE = 1
 const MEANS = 2
@@ -27,13 +29,13 @@ export class Season implements View {
   // hot: a call a value.
   measure(cells: Float64Array, at: number, x: number, timeMs: number, measured: Measured): void {
     const hour = hourOfWeek(timeMs)
-    const mean = cells[at + MEANS + hour]!
-    const scale = cells[at + SCALE]! + floorAt(mean)
-    const known = cells[at + COUNTS + hour]! > 0
-    measured.stat = known && cells[at + COUNT]! >= SETTLED ? absolute(x - mean) / scale : NaN
-    measured.size = absolute(x - mean)
-    measured.expected = mean
-    measured.scale = scale
+    this.#measureBy(cells, at, hour, x, measured)
+  }
+
+  /** Like `measure`, but an hour that was not seen yet is taken to be as the same one of the day before. */
+  // hot: a call a value.
+  foresee(cells: Float64Array, at: number, x: number, timeMs: number, measured: Measured): void {
+    this.#measureBy(cells, at, nearestKnown(cells, at, hourOfWeek(timeMs)), x, measured)
   }
 
   // hot: a call a value.
@@ -41,18 +43,35 @@ export class Season implements View {
     const hour = hourOfWeek(timeMs)
     const visits = cells[at + COUNTS + hour]!
     const mean = cells[at + MEANS + hour]!
-    if (visits > 0) {
+    const known = nearestKnown(cells, at, hour)
+    if (cells[at + COUNTS + known]! > 0) {
       const scale = cells[at + SCALE]!
       const count = cells[at + COUNT]! + 1
       cells[at + COUNT] = count
-      let size = absolute(x - mean)
-      const most = CLIP * (scale + floorAt(mean))
+      const expected = cells[at + MEANS + known]!
+      let size = absolute(x - expected)
+      const most = CLIP * (scale + floorAt(expected))
       if (count > SETTLED && size > most) size = most
       cells[at + SCALE] = scale + (size - scale) * gain(count, SCALE_VALUES)
     }
     cells[at + COUNTS + hour] = visits + 1
     cells[at + MEANS + hour] = mean + (x - mean) * gain(visits + 1, HOUR_VALUES)
   }
+
+  #measureBy(cells: Float64Array, at: number, hour: number, x: number, measured: Measured): void {
+    const mean = cells[at + MEANS + hour]!
+    const scale = cells[at + SCALE]! + floorAt(mean)
+    const known = cells[at + COUNTS + hour]! > 0 && cells[at + COUNT]! >= SETTLED
+    measured.stat = known ? absolute(x - mean) / scale : NaN
+    measured.size = absolute(x - mean)
+    measured.expected = mean
+    measured.scale = scale
+  }
+}
+
+/** The hour, or the same one of the day before if it was not seen yet. */
+function nearestKnown(cells: Float64Array, at: number, hour: number): number {
+  return cells[at + COUNTS + hour]! > 0 ? hour : (hour + HOURS - HOURS_A_DAY) % HOURS
 }
 
 /** Hours of the week that had values. */

@@ -23,9 +23,9 @@ const STEP_MIN = 0.02
 const CLIP = 6
 const EXCESS_CLIP = 8
 const SURPRISE_MAX = 30
-/** Peaks lose half in 20,000 values, some at a time. */
+/** Peaks lose half in so many values, some at a time. */
+const PEAK_HALVED = 20_000
 const FADE_EVERY = 16
-const FADED = 0.5 ** (FADE_EVERY / 20_000)
 const TINY = 1e-300
 
 const COUNT = 0
@@ -36,7 +36,7 @@ const EXCESS_COUNT = 4
 /** Of the episode that goes on. */
 const PEAK = 5
 const PEAK_AGE = 6
-/** Largest first. */
+/** Largest first; a record that has a cell of its own follows. */
 const PEAKS = 7
 
 /** How much what was before lessens a surprise. */
@@ -52,13 +52,23 @@ export interface Habits {
   readonly values: number
   /** Below the record, a surprise counts by this power of its share of it. */
   readonly power: number
+  /** Values in which the record loses half, in a cell of its own; null: it is the largest peak, and fades as that does. */
+  readonly recordHalved: number | null
 }
 
 /** Of deviations that lie close together: shares, and logarithms of densities. */
-export const CLOSE: Habits = { peaks: 16, episode: 20, near: 0.8, margin: 6, values: 4_000, power: 2 }
+export const CLOSE: Habits = {
+  peaks: 16,
+  episode: 20,
+  near: 0.8,
+  margin: 6,
+  values: 4_000,
+  power: 2,
+  recordHalved: null,
+}
 
-export function tailWidth({ peaks }: Habits): number {
-  return PEAKS + peaks
+export function tailWidth({ peaks, recordHalved }: Habits): number {
+  return PEAKS + peaks + (recordHalved === null ? 0 : 1)
 }
 
 // hot: some ten calls a value.
@@ -75,7 +85,7 @@ export function surpriseOf(
   let surprise = TAIL_SURPRISE + ((stat - quantile) / excessScale(cells, at)) * Math.LOG10E
   if (!(surprise < SURPRISE_MAX)) surprise = SURPRISE_MAX
   const first = at + PEAKS
-  const record = cells[first]!
+  const record = habits.recordHalved === null ? cells[first]! : cells[first + habits.peaks]!
   if (record <= 0) return surprise
   const near = habits.near * size
   let reached = 0
@@ -102,7 +112,7 @@ function excessScale(cells: Float64Array, at: number): number {
 export function learnTail(cells: Float64Array, at: number, habits: Habits, stat: number, size: number): void {
   const count = cells[at + COUNT]! + 1
   cells[at + COUNT] = count
-  if (count % FADE_EVERY === 0) fadePeaks(cells, at, habits.peaks)
+  if (count % FADE_EVERY === 0) fadePeaks(cells, at, habits)
   learnPeaks(cells, at, habits, size)
   let quantile = cells[at + QUANTILE]!
   const scale = cells[at + SCALE]!
@@ -132,15 +142,19 @@ export function learnTail(cells: Float64Array, at: number, habits: Habits, stat:
   }
 }
 
-function fadePeaks(cells: Float64Array, at: number, peaks: number): void {
+function fadePeaks(cells: Float64Array, at: number, { peaks, recordHalved }: Habits): void {
   const first = at + PEAKS
-  for (let i = first; i < first + peaks; i++) {
-    const kept = cells[i]! * FADED
-    cells[i] = kept > TINY ? kept : 0
-  }
+  for (let i = first; i < first + peaks; i++) cells[i] = faded(cells[i]!, PEAK_HALVED)
+  if (recordHalved !== null) cells[first + peaks] = faded(cells[first + peaks]!, recordHalved)
 }
 
-function learnPeaks(cells: Float64Array, at: number, { peaks, episode }: Habits, size: number): void {
+function faded(peak: number, halved: number): number {
+  const kept = peak * 0.5 ** (FADE_EVERY / halved)
+  return kept > TINY ? kept : 0
+}
+
+function learnPeaks(cells: Float64Array, at: number, habits: Habits, size: number): void {
+  const { peaks, episode } = habits
   const first = at + PEAKS
   let peak = cells[at + PEAK]!
   const age = cells[at + PEAK_AGE]! + 1
@@ -153,6 +167,8 @@ function learnPeaks(cells: Float64Array, at: number, { peaks, episode }: Habits,
       }
       cells[i] = peak
     }
+    const own = first + peaks
+    if (habits.recordHalved !== null && peak > cells[own]!) cells[own] = peak
     peak = 0
   }
   if (size > peak) {

@@ -325,6 +325,14 @@ describe('auto', () => {
     expect(told).toBeLessThanOrEqual(2)
   })
 
+  test('what is hardly ever above nothing is said to be expected at 0', () => {
+    const judge = judgeSeries(autoPlugin, {}, FIVE_MINUTES)
+    judge.run(20 * DAY, (i) => (i === 40 ? 1 : 0))
+    const verdict = judge.next(9)
+    expect(verdict.expected).not.toBe(0)
+    expect(judge.reason('errors', 9, verdict)).toMatch(/; expected 0 \(band -?[\d.e-]+ … [\d.e-]+\)$/)
+  })
+
   test('combinations do not reach across a gap', () => {
     // A wave whose values come for two days at a time, at another hour after each gap.
     const noise = noisy(0, 1)

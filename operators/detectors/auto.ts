@@ -28,7 +28,16 @@ import type {
 } from '../../engine/contract/plugins.ts'
 import { timeZoneSchema, wallClock } from '../../engine/time/week-clock.ts'
 import { autoExplanation } from './auto-facts.ts'
-import { abstain, bandText, bounded, DIRECTIONS, type Direction, numberText, SCORE_MAX } from './verdicts.ts'
+import {
+  abstain,
+  bandText,
+  bounded,
+  DIRECTIONS,
+  type Direction,
+  expectedText,
+  numberText,
+  SCORE_MAX,
+} from './verdicts.ts'
 import { Activity } from './views/activity.ts'
 import { CODES, CONTEXT_WIDTH, LEARNING, learnContext, measureContext } from './views/context.ts'
 import { INTERVAL_WIDTH, isAfterGap, latestMs, learnInterval, usualIntervalMs } from './views/interval.ts'
@@ -283,7 +292,7 @@ class Auto implements Detector {
 
   reason(subject: string, value: number, verdict: Verdict): string {
     const shown = `${subject} ${numberText(value)}`
-    const band = `expected ${numberText(verdict.expected)} (band ${bandText(verdict)})`
+    const band = `expected ${expectedText(verdict)} (band ${bandText(verdict)})`
     if (!(verdict.score > 1)) return `${shown} is as usual again, ${band}`
     const fired = viewsOf(verdict.views ?? 0)
     const odds = numberText(10 ** Math.min(verdict.surprise ?? 0, ODDS_MAX))

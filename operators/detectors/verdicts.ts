@@ -75,6 +75,14 @@ export function numberText(value: number): string {
   return String(Number(value.toPrecision(4)))
 }
 
+/** Below this share of its band, what is expected is nothing: 2e-9 of something that is counted says less than 0. */
+const NOTHING = 1e-6
+
+export function expectedText({ expected, lower, upper }: Verdict): string {
+  const width = upper - lower
+  return numberText(width < Infinity && Math.abs(expected) < NOTHING * width ? 0 : expected)
+}
+
 export function bandText(verdict: Verdict): string {
   if (verdict.lower === -Infinity) return `at most ${numberText(verdict.upper)}`
   if (verdict.upper === Infinity) return `at least ${numberText(verdict.lower)}`
@@ -86,5 +94,5 @@ export function bandReason(subject: string, value: number, verdict: Verdict): st
   if (!(verdict.score > 1)) return `${shown} is back within the band (${bandText(verdict)})`
   const side = verdict.direction < 0 ? 'below' : 'above'
   const times = numberText(verdict.score)
-  return `${shown} is ${times} times the normal deviation ${side} the expected ${numberText(verdict.expected)} (band ${bandText(verdict)})`
+  return `${shown} is ${times} times the normal deviation ${side} the expected ${expectedText(verdict)} (band ${bandText(verdict)})`
 }

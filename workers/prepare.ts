@@ -10,7 +10,7 @@ import {
 } from '../engine/broker/node-board.ts'
 import { type Fault, MillraceError } from '../engine/contract/errors.ts'
 import type { PipelinePlan, TopicSpec } from '../engine/contract/plan.ts'
-import { planDifference, planHash } from '../engine/pipeline/plan-difference.ts'
+import { isOfOtherVersion, planDifference, planHash } from '../engine/pipeline/plan-difference.ts'
 import { isSwitchable } from '../engine/pipeline/switch-plan.ts'
 import { openLogWriter } from '../engine/store/log-store.ts'
 import type { PipelineRecord, StateTransaction } from '../engine/store/state-contract.ts'
@@ -128,13 +128,13 @@ function changedFaults(existing: PipelineRecord | null, plan: PipelinePlan): Fau
   if (existing === null || existing.planHash === planHash(plan)) return []
   const before = JSON.parse(existing.planJson) as PipelinePlan
   const changes = planDifference(before, plan).filter((change) => change.affectsState)
-  const onlyDetectors = isSwitchable(before, plan)
-  return changes.map(({ path, text, after }) => ({
-    place: `${plan.name}.${path}`,
-    value: after,
-    problem: text,
+  const switching = isSwitchable(before, plan) ? 'switch to the changed detectors (millrace switch), ' : ''
+  return changes.map((change) => ({
+    place: `${plan.name}.${change.path}`,
+    value: change.after,
+    problem: change.text,
     remedy:
-      `Put it back, ${onlyDetectors ? 'switch to the changed detectors (millrace switch), ' : ''}give the changed ` +
+      `${isOfOtherVersion(change) ? 'Run it by the version that wrote it' : 'Put it back'}, ${switching}give the changed ` +
       'pipeline another name, or start with --reset-state to forget the state and results of the old one and read the ' +
       'log again from its beginning.',
   }))

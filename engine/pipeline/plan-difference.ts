@@ -8,6 +8,11 @@ import type { PipelinePlan } from '../contract/plan.ts'
 
 const CELLS_VERSION = /\.cellsVersion$/
 
+/** Nobody changed the pipeline: its detectors are those of another version of millrace. */
+export function isOfOtherVersion({ path }: PlanChange): boolean {
+  return CELLS_VERSION.test(path)
+}
+
 /** Equal hashes: the plans can share state. Of everything that state depends on, in canonical form. */
 export function planHash(plan: PipelinePlan): string {
   return createHash('sha256')

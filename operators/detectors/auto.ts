@@ -1,6 +1,6 @@
 /**
  * The default: no tuning needed. Several views of a series (its level, its last step, the mean of its recent values, the
- * hour of the week, how much it moves, its range) each say how surprising a value is, as a probability that they learn
+ * hour of the week, how much it moves, whether it is stuck, its range) each say how surprising a value is, as a probability that they learn
  * from the series itself; a bounded memory of which values occurred together says how new what happens is. The largest
  * surprise of the views and what the memory adds make the score: either alone must be strong, both together need not be.
  *

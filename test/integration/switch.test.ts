@@ -63,7 +63,7 @@ interface Place {
 
 const BODY = (dir: string, detectors: string, by = 'host'): string =>
   `export default pipeline('load').from(topic('metrics', { partitions: 3, partitionBy: ['${by}'] })).groupBy('host')
-    .disorder('1m').window(tumbling('1m'), { v: mean() })${detectors}
+    .disorder('1m').idle('3s').window(tumbling('1m'), { v: mean() })${detectors}
     .to(ndjsonFile({ path: ${JSON.stringify(join(dir, 'alerts.ndjson'))} }))
     .to(ndjsonFile({ path: ${JSON.stringify(join(dir, 'results.ndjson'))} }), { of: 'results', name: 'rows' })`
 const OLD = `.detect('v', threshold({ above: 50 }), { name: 'high' }).detect('v', ewma({ warmUp: '30m' }), { name: 'odd' })`

@@ -101,11 +101,10 @@ function unclear(place: string, value: unknown, problem: string, remedy: string)
 
 function text(told: ExplainRow): string {
   const { pipeline, detector, kind, column, group, health, state, sinceMs, expected, lower, upper } = told
-  const lines = [
-    `${pipeline}/${detector} (${kind} of ${column ?? 'silence'}) for ${seriesText(group)}, as of ${told.asOfMs === null ? 'no window so far' : timeText(told.asOfMs)}`,
-  ]
+  const rows: (readonly [name: string, value: string, meaning: string])[] = []
+  const head = `${pipeline}/${detector} (${kind} of ${column ?? 'silence'}) for ${seriesText(group)}, as of ${told.asOfMs === null ? 'no window so far' : timeText(told.asOfMs)}`
   const add = (name: string, value: string, meaning: string): void => {
-    lines.push(`  ${name.padEnd(12)} ${value.padEnd(28)} ${meaning}`.trimEnd())
+    rows.push([name, value, meaning])
   }
   add('health', health, '')
   add('alert', sinceMs === null ? state : `${state} since ${timeText(sinceMs)}`, '')
@@ -123,7 +122,22 @@ function text(told: ExplainRow): string {
   if (told.said !== null)
     add('threshold', `${told.factor} times as learned`, saidText(told.said, told.factor))
   for (const { name, value, meaning } of told.facts) add(name, value, meaning)
-  return `${lines.join('\n')}\n`
+  return `${[head, ...aligned(rows)].join('\n')}\n`
+}
+
+/** Values beyond it do not push what the others mean to the right: their meaning stands below them. */
+const VALUE_MAX = 32
+
+function aligned(rows: readonly (readonly [name: string, value: string, meaning: string])[]): string[] {
+  const longest = (texts: readonly string[]): number => Math.max(0, ...texts.map((one) => one.length))
+  const names = longest(rows.map(([name]) => name))
+  const values = longest(rows.map(([, value]) => value).filter((value) => value.length <= VALUE_MAX))
+  return rows.flatMap(([name, value, meaning]) => {
+    const start = `  ${name.padEnd(names)}  `
+    if (value.length <= VALUE_MAX) return [`${start}${value.padEnd(values)}  ${meaning}`.trimEnd()]
+    const below = `${' '.repeat(start.length + values)}  ${meaning}`
+    return meaning === '' ? [`${start}${value}`] : [`${start}${value}`, below]
+  })
 }
 
 /** Where the factor comes from. The band is that of the checkpoint; what was said since shows in it after the next. */

@@ -59,7 +59,7 @@ describe('the registry', () => {
       return `${plugin.kind} ${plugin.cellsVersion ?? 1}: ${width}`
     })
     expect(cells.sort()).toEqual([
-      'auto 3: 1810',
+      'auto 3: 1813',
       'change-point 1: 329',
       'context-memory 2: 1171',
       'cusum 1: 8',

@@ -69,6 +69,7 @@ const BASES = {
   counts: (_, prng) => poisson(4, prng),
   'rare counts': (_, prng) => poisson(0.05, prng),
   trend: (timeMs, prng) => 100 + ((timeMs - START_MS) / DAY_MS) * 2 + 2 * prng.normal(),
+  'steep trend': (timeMs, prng) => ((timeMs - START_MS) / MINUTE_MS) * 5 + 10 * prng.normal(),
   sawtooth: (timeMs, prng) => ((timeMs / MINUTE_MS) % 700) / 7 + prng.normal(),
 } satisfies Record<string, Base>
 

@@ -119,7 +119,7 @@ const BREACH_SHARE = 25
 const FORESEEN = 5
 const FORESEEN_NEARER = 0.25
 /** A breach smaller than so many usual steps is a record of noise; after another one lately, of a trend. */
-const BREACH_STEPS = 1.5
+const BREACH_STEPS = 1
 const BREACH_STEPS_AGAIN = 4
 const BREACH_LATELY = 2_000
 /** What lies within so many values of a breach is the same breach. */

@@ -40,6 +40,14 @@ describe('season', () => {
     expect(asked('measure', cells, 30, eighth + 3 * HOUR_MS)).toMatchObject({ expected: 30, stat: 0 })
   })
 
+  test('an hour is compared with its past, not with its own values: what drifts is far from it', () => {
+    const cells = learned(2 * 168, (hour) => 100 * hour)
+    const { expected, scale } = asked('measure', cells, 0, 2 * 168 * HOUR_MS)
+    // As a mean of the two hours before it, of four values each.
+    expect(expected).toBeCloseTo(100 * 84, 0)
+    expect(scale).toBeGreaterThan(100 * 84)
+  })
+
   test('days that are alike teach how far values lie from their hour within the first week', () => {
     let quarter = 0
     const cells = learned(4 * 24, (hour) => 1_000 * (hour % 24) + (quarter++ % 2 === 0 ? 3 : -3))

@@ -296,12 +296,12 @@ describe('the command', () => {
     expect(code).toBe(0)
     expect(err).toContain('d: 2 alarms in 1 series')
     expect(err).toContain('precision 50 %, recall 100 % (1 of 1), median delay 21 s')
-    expect(err).toContain('against: 1 alarms only here, 0 only there, 1 in both')
+    expect(err).toContain('against: 1 alarm only here, 0 only there, 1 in both')
     const html = readFileSync(join(dir, 'backtest.html'), 'utf8')
     expect(html).toContain("default-src 'none'")
     expect(html).not.toMatch(/https?:|url\(/)
     const late = await backtest('--data', 'h.csv', '--from', '2026-01-01T00:02:30Z')
-    expect(late.err).toContain('d: 1 alarms in 1 series')
+    expect(late.err).toContain('d: 1 alarm in 1 series')
   })
 
   test('packed CSV and line protocol of the same samples say the same, alarm for alarm', async () => {

@@ -95,7 +95,7 @@ export function summaryText(
     const tally = tested.tally(name)
     const judged = judgedText(tally)
     const parts = [
-      `${countText(tally.alarms)} alarms in ${countText(tally.series)} series, ${numberText(tally.alarmsPerSeriesDay)} a series-day`,
+      `${alarmsText(tally.alarms)} in ${countText(tally.series)} series, ${numberText(tally.alarmsPerSeriesDay)} a series-day`,
     ]
     if (judged !== null) parts.push(judged)
     if (tally.labelled > 0) {
@@ -109,15 +109,19 @@ export function summaryText(
   for (const { suggestion, text } of suggestions) {
     const { detector, alarms, alarmsPerSeries } = suggestion
     lines.push(
-      `${detector}, for the budget: ${text} (at most ${countText(alarms)} alarms, ${numberText(alarmsPerSeries)} a series)`,
+      `${detector}, for the budget: ${text} (at most ${alarmsText(alarms)}, ${numberText(alarmsPerSeries)} a series)`,
     )
   }
   if (differences !== null) {
     const count = (change: Difference['change']): number =>
       differences.filter((one) => one.change === change).length
     lines.push(
-      `against: ${count('only in A')} alarms only here, ${count('only in B')} only there, ${count('in both')} in both`,
+      `against: ${alarmsText(count('only in A'))} only here, ${count('only in B')} only there, ${count('in both')} in both`,
     )
   }
   return `${lines.join('\n')}\n`
+}
+
+function alarmsText(count: number): string {
+  return `${countText(count)} ${count === 1 ? 'alarm' : 'alarms'}`
 }

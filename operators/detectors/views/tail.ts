@@ -23,9 +23,9 @@ const STEP_MIN = 0.02
 const CLIP = 6
 const EXCESS_CLIP = 8
 const SURPRISE_MAX = 30
-/** Peaks lose half in so many values, some at a time. */
-const PEAK_HALVED = 20_000
+/** Peaks lose half in 20,000 values, some at a time. */
 const FADE_EVERY = 16
+const FADED = fadedOf(20_000)
 const TINY = 1e-300
 
 const COUNT = 0
@@ -144,13 +144,18 @@ export function learnTail(cells: Float64Array, at: number, habits: Habits, stat:
 
 function fadePeaks(cells: Float64Array, at: number, { peaks, recordHalved }: Habits): void {
   const first = at + PEAKS
-  for (let i = first; i < first + peaks; i++) cells[i] = faded(cells[i]!, PEAK_HALVED)
-  if (recordHalved !== null) cells[first + peaks] = faded(cells[first + peaks]!, recordHalved)
+  for (let i = first; i < first + peaks; i++) fade(cells, i, FADED)
+  if (recordHalved !== null) fade(cells, first + peaks, fadedOf(recordHalved))
 }
 
-function faded(peak: number, halved: number): number {
-  const kept = peak * 0.5 ** (FADE_EVERY / halved)
-  return kept > TINY ? kept : 0
+function fade(cells: Float64Array, i: number, share: number): void {
+  const kept = cells[i]! * share
+  cells[i] = kept > TINY ? kept : 0
+}
+
+/** What is left of a peak after FADE_EVERY values, if it loses half in `values`. */
+function fadedOf(values: number): number {
+  return 0.5 ** (FADE_EVERY / values)
 }
 
 function learnPeaks(cells: Float64Array, at: number, habits: Habits, size: number): void {

@@ -128,7 +128,9 @@ function text(told: ExplainRow): string {
 /** Values beyond it do not push what the others mean to the right: their meaning stands below them. */
 const VALUE_MAX = 32
 
-function aligned(rows: readonly (readonly [name: string, value: string, meaning: string])[]): string[] {
+export function aligned(
+  rows: readonly (readonly [name: string, value: string, meaning: string])[],
+): string[] {
   const longest = (texts: readonly string[]): number => Math.max(0, ...texts.map((one) => one.length))
   const names = longest(rows.map(([name]) => name))
   const values = longest(rows.map(([, value]) => value).filter((value) => value.length <= VALUE_MAX))

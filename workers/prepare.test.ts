@@ -92,3 +92,21 @@ test('a new pipeline begins with what the log still holds', async () => {
   await trimLog(6)
   await expect(prepare([testPlan()])).resolves.toBeDefined()
 })
+
+test('a pipeline is not to be put back where its detectors are those of another version of millrace', async () => {
+  const detector = { name: 'd', kind: 'auto', column: 'v', options: {}, holdMs: 0 }
+  const plan = (cellsVersion: number, holdMs = 0): PipelinePlan => ({
+    ...testPlan(),
+    detectors: [{ ...detector, cellsVersion, holdMs }],
+  })
+  await prepare([plan(2)])
+  const remedies = async (changed: PipelinePlan): Promise<string[]> => {
+    const error = await prepare([changed]).then(
+      () => expect.unreachable(),
+      (error: unknown) => error as { faults: { remedy: string }[] },
+    )
+    return error.faults.map(({ remedy }) => remedy.split(',')[0]!)
+  }
+  expect(await remedies(plan(3))).toEqual(['Run it by the version that wrote it'])
+  expect(await remedies(plan(2, 5_000))).toEqual(['Put it back'])
+})

@@ -14,7 +14,7 @@ export const REFUSED = -1
 export const UNRESOLVED = -2
 
 /** What a batch's header says of the one request that it holds. */
-export interface BatchProducer {
+interface BatchProducer {
   readonly producerId: number
   readonly producerEpoch: number
   readonly baseSequence: number

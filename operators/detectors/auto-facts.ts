@@ -19,12 +19,12 @@ export interface AutoFacts {
   readonly high: number
   /** Decades that an alarm takes now, all corrections made. */
   readonly alarm: number
-  /** What each view takes as its own alarm, in units of the value or another; NaN: it has nothing to compare with. */
+  /** What each view takes as its own alarm, in units of the value or in `unit`; NaN: it has nothing to compare with. */
   readonly views: readonly {
     readonly name: string
     readonly says: string
     readonly size: number
-    readonly unit: string
+    readonly unit: string | null
   }[]
   /** Values until an alert that is open may end. */
   readonly rest: number
@@ -63,7 +63,9 @@ export function autoExplanation(of: AutoFacts): Explanation {
     'what an alarm takes, for values as close in time as these',
   )
   for (const { name, says, size, unit } of of.views) {
-    const value = Number.isNaN(size) ? 'not in use' : `from ${numberText(size)}${unit} on`
+    const value = Number.isNaN(size)
+      ? 'not in use'
+      : `from ${numberText(size)}${unit === null ? '' : ` ${unit}`} on`
     tell(
       `view ${name}`,
       value,

@@ -1,8 +1,9 @@
 /**
  * The default: no tuning needed. Several views of a series (its level, its last step, the mean of its recent values, the
- * hour of the week, how much it moves, whether it is stuck, its range) each say how surprising a value is, as a probability that they learn
- * from the series itself; a bounded memory of which values occurred together says how new what happens is. The largest
- * surprise of the views and what the memory adds make the score: either alone must be strong, both together need not be.
+ * hour of the week, how much it moves, whether it is stuck, its range) each say how surprising a value is, as a
+ * probability that they learn from the series itself; a bounded memory of which values occurred together says how new what
+ * happens is. The largest surprise of the views and what the memory adds make the score: either alone must be strong, both
+ * together need not be.
  *
  * Strictly causal: a verdict depends on earlier values alone. All state is in the cells. Anomalies are learned clipped, so
  * that they neither become normal at once nor hide the next one; what comes again and again becomes known. After an alert
@@ -144,7 +145,6 @@ const LEVEL = 0
 const STEP = 1
 const SEASON = 3
 const ACTIVITY = 4
-const STUCK = 5
 /** Scales (mean absolute deviations) below which a view is silent, whatever the tail says: six are 4.8 standard
  * deviations of normal noise. A mean that moves does so by less than values do; steps of the usual size are no activity; what
  * is stuck is so for twelve values at least. */
@@ -166,7 +166,7 @@ const CONTEXT_BIT = RANGE_BIT << 1
 const COUNT = 0
 const INTERVAL = 1
 const LOW = INTERVAL + INTERVAL_WIDTH
-const HIGH = 4
+const HIGH = LOW + 1
 const HELD_VIEWS = 5
 /** Count of values at which the rest is over. */
 const REST_UNTIL = 6
@@ -335,9 +335,9 @@ class Auto implements Detector {
       views: VIEWS.map((view, i) => {
         const { stat, scale } = measure(i)
         const takes = Math.max(statAt(cells, at + VIEW_AT[i]! + view.width, alarm), STAT_MIN[i]!)
-        const size = i === STUCK ? Math.ceil(takes) : Math.max(takes * scale, floor)
-        const unit = i === STUCK ? ' values' : ''
-        return { name: view.name, says: view.says, size: stat >= 0 ? size : NaN, unit }
+        const { name, says, unit = null } = view
+        const size = unit === null ? Math.max(takes * scale, floor) : Math.ceil(takes * scale)
+        return { name, says, size: stat >= 0 ? size : NaN, unit }
       }),
       rest: Math.max(0, cells[at + REST_UNTIL]! - count),
     })
@@ -374,8 +374,7 @@ class Auto implements Detector {
         if (!(stat >= 0) || measured.scale > SEASONAL * levelScale) continue
         this.#expect(measured, statAt(cells, tailAt, this.#alarm), floor)
       }
-      // How often a value came is no size in its units.
-      if ((i !== STUCK && !(size > floor)) || !(stat >= STAT_MIN[i]!)) continue
+      if ((view.unit === undefined && !(size > floor)) || !(stat >= STAT_MIN[i]!)) continue
       if (isGap && (i === STEP || i === ACTIVITY)) continue
       if (isForeseen && (i === LEVEL || i === STEP)) continue
       const surprise = surpriseOf(cells, tailAt, HABITS, stat, size)

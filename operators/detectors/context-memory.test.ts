@@ -20,6 +20,19 @@ describe('context memory', () => {
     expect(judge.reason('state', 10, verdicts.find(({ score }) => score > 1)!)).toMatch(/never met together/)
   })
 
+  test('what lies on both sides of a gap was never a combination', () => {
+    const cycle = [10, 20, 40, 80, 40, 20]
+    const scoreAfter = (pauseMs: number): number => {
+      const judge = judgeSeries(contextMemoryPlugin, {})
+      judge.run(3_000, (i) => cycle[i % 6]!)
+      judge.pause(pauseMs)
+      // In the middle of the cycle.
+      return Math.max(...judge.run(6, (i) => cycle[(i + 3) % 6]!).map(({ score }) => score))
+    }
+    expect(scoreAfter(0)).toBeGreaterThan(1)
+    expect(scoreAfter(10_000)).toBe(0)
+  })
+
   test('is silent about a spike that it meets all the time, however tall', () => {
     const prng = new Prng(41)
     const judge = judgeSeries(contextMemoryPlugin, {})

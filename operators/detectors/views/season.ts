@@ -59,9 +59,9 @@ export class Season implements View {
       if (count > SETTLED && size > most) size = most
       cells[at + SCALE] = scale + (size - scale) * gain(count, SCALE_VALUES)
     }
-    const count = cells[at + NOW_COUNT]! + 1
-    cells[at + NOW_COUNT] = count
-    cells[at + NOW_MEAN] = cells[at + NOW_MEAN]! + (x - cells[at + NOW_MEAN]!) / count
+    const within = cells[at + NOW_COUNT]! + 1
+    cells[at + NOW_COUNT] = within
+    cells[at + NOW_MEAN] = cells[at + NOW_MEAN]! + (x - cells[at + NOW_MEAN]!) / within
   }
 
   #measureBy(cells: Float64Array, at: number, hour: number, x: number, measured: Measured): void {

@@ -17,6 +17,7 @@ const REPEATS_MAX = 0.05
 export class Stuck implements View {
   readonly name = 'stuck'
   readonly says = 'stuck at one value'
+  readonly unit = 'values'
   readonly width = 4
 
   // hot: a call a value.

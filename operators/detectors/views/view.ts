@@ -6,6 +6,8 @@ export interface View {
   readonly name: string
   /** What it says when it fires: "far from its level". */
   readonly says: string
+  /** What `size` counts where it is not in units of the value, which no least deviation applies to then. */
+  readonly unit?: string
   readonly width: number
   measure(cells: Float64Array, at: number, x: number, timeMs: number, measured: Measured): void
   learn(cells: Float64Array, at: number, x: number, timeMs: number): void
@@ -15,7 +17,7 @@ export interface View {
 export interface Measured {
   /** Deviation in scales of the view's usual deviation. */
   stat: number
-  /** The same in units of the value. */
+  /** The same in units of the value, or in the view's own. */
   size: number
   /** What the view expected; NaN: it expects no value. */
   expected: number

@@ -366,14 +366,16 @@ describe('auto', () => {
     expect(Math.max(...worst.slice(3))).toBeLessThan(1)
   })
 
-  test('a series that hardly ever repeats a value and is stuck at a usual one is found after an hour', () => {
-    const judge = judgeSeries(autoPlugin, {}, FIVE_MINUTES)
-    const noise = noisy(100, 5)
-    judge.run(3 * DAY, noise)
-    const stuck = judge.run(24, () => 101.5)
-    expect(stuck.findIndex(({ score }) => score > 1)).toBe(11)
-    expect(judge.reason('power', 101.5, stuck[11]!)).toMatch(/stuck at one value/)
-  })
+  test.each([100, 1e6, 0.01, -4_000])(
+    'a series that hardly ever repeats a value and is stuck at a usual one is found after an hour: level %d',
+    (level) => {
+      const judge = judgeSeries(autoPlugin, {}, FIVE_MINUTES)
+      judge.run(3 * DAY, noisy(level, 0.05 * Math.abs(level)))
+      const stuck = judge.run(24, () => 1.015 * level)
+      expect(stuck.findIndex(({ score }) => score > 1)).toBe(11)
+      expect(judge.reason('power', 1.015 * level, stuck[11]!)).toMatch(/stuck at one value/)
+    },
+  )
 
   test.each([
     ['rounded', (prng: Prng) => Math.round(2 * prng.normal())],

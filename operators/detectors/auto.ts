@@ -159,6 +159,8 @@ const VIEWS: readonly View[] = [
   new Activity(),
   new Stuck(),
 ]
+/** Views whose sizes are in units of the value, so that a least deviation applies. */
+const IN_UNITS: readonly boolean[] = VIEWS.map(({ unit }) => unit === undefined)
 /** Bits of `views` in a verdict, after those of VIEWS. */
 const RANGE_BIT = 1 << VIEWS.length
 const CONTEXT_BIT = RANGE_BIT << 1
@@ -374,7 +376,7 @@ class Auto implements Detector {
         if (!(stat >= 0) || measured.scale > SEASONAL * levelScale) continue
         this.#expect(measured, statAt(cells, tailAt, this.#alarm), floor)
       }
-      if ((view.unit === undefined && !(size > floor)) || !(stat >= STAT_MIN[i]!)) continue
+      if ((IN_UNITS[i]! && !(size > floor)) || !(stat >= STAT_MIN[i]!)) continue
       if (isGap && (i === STEP || i === ACTIVITY)) continue
       if (isForeseen && (i === LEVEL || i === STEP)) continue
       const surprise = surpriseOf(cells, tailAt, HABITS, stat, size)
